@@ -1,0 +1,1 @@
+"""qlmdm plugins: the distro adapter for Arch Linux and its derivatives."""

@@ -1,0 +1,1 @@
+"""qlmdm plugins: collectors, audit checks and notifiers for any Linux."""

@@ -1,0 +1,1 @@
+"""What is collected, a module per collector; each has `collect(host)`."""

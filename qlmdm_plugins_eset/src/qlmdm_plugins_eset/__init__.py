@@ -1,0 +1,1 @@
+"""qlmdm plugins: ESET and Prey: collectors and audit checks."""

@@ -1,0 +1,1 @@
+"""What is judged, a module per subject; each has its checks as `AuditCheck` descriptors."""

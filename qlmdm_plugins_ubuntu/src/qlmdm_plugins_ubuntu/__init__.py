@@ -1,0 +1,1 @@
+"""qlmdm plugins: the distro adapter for Ubuntu, Debian and their derivatives."""
