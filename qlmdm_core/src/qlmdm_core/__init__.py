@@ -17,6 +17,7 @@ from qlmdm_core._version import __version__
 
 if TYPE_CHECKING:
     from qlmdm_core.api import (
+        JSON,
         Alert,
         AuditCheck,
         ClientView,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
         FileStat,
         Host,
         HttpResponse,
-        JSON,
         Notifier,
         Objection,
         Process,

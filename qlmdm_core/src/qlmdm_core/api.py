@@ -266,7 +266,7 @@ class DistroAdapter(Protocol):
     name: str
 
     def match(self, os_release: Mapping[str, str]) -> int:
-        """How well this adapter fits: 0 not at all, 10 a relative (ID_LIKE), 20 made for it (ID)."""
+        """How well this adapter fits: 0 not, 10 a relative (ID_LIKE), 20 made for it (ID)."""
 
     def updates(self, host: Host) -> Updates:
         """The pending updates, without changing anything and without the network."""
@@ -436,4 +436,3 @@ class Objection:
 
     reason: str
     api: int = 1
-

@@ -28,7 +28,9 @@ class SettingsError(QlmdmError):
 
     exit_status = 2
 
-    def __init__(self, message: str, *, file: str = "", line: int | None = None, key: str = "") -> None:
+    def __init__(
+        self, message: str, *, file: str = "", line: int | None = None, key: str = ""
+    ) -> None:
         where = ":".join(part for part in (file, str(line) if line else "") if part)
         super().__init__(": ".join(part for part in (where, key, message) if part))
         self.file, self.line, self.key = file, line, key

@@ -1,0 +1,217 @@
+"""The one interface to a database: what the server, the audit and the commands may ask of it.
+
+An engine implements `Store`, registers a `StoreBackend`, and passes the contract suite
+(`qlmdm_core.testing.store_contract`). The promises that matter:
+
+- What a method returned from has happened, and survives `kill -9` and a power cut.
+- A method that raised has changed nothing that anybody was told of; calling it again is safe.
+- All methods may be called by many threads and many processes at once.
+- `StoreUnavailableError`: the same call may work later. `StoreCorruptError`: nothing was touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from qlmdm_core.api import JSON
+from qlmdm_core.store.records import (
+    Acceptance,
+    AuditTarget,
+    Change,
+    Client,
+    ClientKey,
+    ClientStatus,
+    Enrolled,
+    Enrolment,
+    EnrolmentRefused,
+    Invitation,
+    Issue,
+    Judgement,
+    Page,
+    RootDocument,
+    Submission,
+    VerdictRecord,
+)
+
+
+class Store(Protocol):
+    """All state of one fleet."""
+
+    # --- the store itself ---------------------------------------------------------------
+
+    def setup(self) -> Sequence[str]:
+        """Create what is missing and migrate what is old, by number; say what was done.
+
+        Run by `qlmdm-server-setup`. Raises `StoreError` for a database of a newer version.
+        """
+
+    def check(self) -> None:
+        """Prove that the database is there, of this version, and has its indexes.
+
+        Run at start. Raises `NotSetUpError`, `StoreUnavailableError` or `StoreCorruptError`.
+        """
+
+    def ping(self) -> None:
+        """Prove, quickly, that the database answers and can be written (`/readyz`)."""
+
+    def close(self) -> None:
+        """Let go of files and sockets. Nothing may be called afterwards."""
+
+    def meta(self, key: str) -> JSON:
+        """A small named value of the whole fleet (`server_id`, …), or None."""
+
+    def set_meta(self, key: str, value: JSON) -> None:
+        """Set a small named value; None removes it."""
+
+    def take_lease(self, name: str, owner: str, now: datetime, seconds: float) -> bool:
+        """Take, or prolong, a named lock that lapses by itself; False if another holds it."""
+
+    def drop_lease(self, name: str, owner: str) -> None:
+        """Give the lock back, if `owner` holds it."""
+
+    # --- trust --------------------------------------------------------------------------
+
+    def put_root(self, root: RootDocument) -> None:
+        """Add the next version. Raises `StoreError` if that version is there and differs."""
+
+    def root(self, version: int | None = None) -> RootDocument | None:
+        """A version of the root document; without one, the newest."""
+
+    # --- enrolment ----------------------------------------------------------------------
+
+    def add_invitation(self, invitation: Invitation) -> None:
+        """Keep a new invitation."""
+
+    def invitation(self, invitation_id: str) -> Invitation | None:
+        """One invitation, used up and expired ones included."""
+
+    def invitations(self) -> Sequence[Invitation]:
+        """All invitations, newest first."""
+
+    def enrol(self, enrolment: Enrolment) -> Enrolled | EnrolmentRefused:
+        """Use the invitation once and add the client, or neither, in one step.
+
+        The same key with the same invitation gets the same `cid` again, whatever the state
+        of the invitation. A key that came by another invitation is `key_in_use`. Two requests
+        that race for the last use: exactly one is enrolled.
+        """
+
+    # --- clients ------------------------------------------------------------------------
+
+    def key(self, fingerprint: str) -> ClientKey | None:
+        """Whose key this is."""
+
+    def client(self, cid: str) -> Client | None:
+        """One client."""
+
+    def clients_named(self, hostname: str) -> Sequence[Client]:
+        """All clients of one hostname; hostnames may collide."""
+
+    def clients(self, *, after: str | None = None, limit: int = 1000) -> Page:
+        """Clients by hostname, then cid, in pages. Parses no report."""
+
+    def count_clients(self) -> Mapping[str, int]:
+        """How many clients there are, by status."""
+
+    def report(self, cid: str) -> bytes | None:
+        """The merged report of a client, as in `AuditTarget.report`."""
+
+    def set_client(
+        self,
+        cid: str,
+        *,
+        status: ClientStatus | None = None,
+        user_email: str | None = None,
+        tags: Sequence[str] | None = None,
+        flags: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        """Change what an administrator may change; None leaves it. False: no such client.
+
+        The client becomes due for judgement.
+        """
+
+    def accept(self, submission: Submission) -> Acceptance:
+        """Merge a record into its client's report: one atomic, durable write.
+
+        It happens only if the key is the client's, the client is active, `seq` is above the
+        last one and `rid` is not among the last 64. A known `rid` is `Repeated` whatever its
+        `seq`. Collectors that the record does not name keep what they had. A value whose
+        `value_sha256` is that of the one before leaves `changed_at` and the report as they
+        were and no line in `changes`; only the small state of the client is written.
+        """
+
+    def seen(self, cid: str, at: datetime) -> None:
+        """Move `last_seen_at` forward; need not be durable at once."""
+
+    def settle_changes(self, limit: int = 1000) -> int:
+        """Move changes that rode in a client's own document to the history; how many.
+
+        Safe to interrupt and to run twice. Engines that need no such step return 0.
+        """
+
+    def changes(
+        self,
+        cid: str,
+        *,
+        collector: str | None = None,
+        before: datetime | None = None,
+        limit: int = 100,
+    ) -> Sequence[Change]:
+        """A client's history, newest first; includes what is not settled yet."""
+
+    def forget_changes(self, before: datetime) -> int:
+        """Delete history older than this; how many lines."""
+
+    # --- audit --------------------------------------------------------------------------
+
+    def audit_targets(
+        self, now: datetime, *, everything: bool, after: str | None = None, limit: int = 500
+    ) -> Sequence[AuditTarget]:
+        """Active clients to judge, by cid, those after `after`.
+
+        `everything`: all of them. Otherwise those whose report or settings changed since they
+        were last judged, those never judged, and those whose `rejudge_at` has come; what this
+        costs grows with their number, not with the fleet's.
+        """
+
+    def record_judgements(self, judgements: Sequence[Judgement]) -> None:
+        """Write conclusions, each in one piece.
+
+        At most one issue is open per client and check, enforced by the database: an open
+        issue that another process opened first stays, and the new one is dropped.
+        """
+
+    def verdicts(
+        self,
+        *,
+        cid: str | None = None,
+        check: str | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[VerdictRecord]:
+        """Verdicts that are not "pass", by check, then cid; `after` is the last one's
+        `"CHECK:CID"`."""
+
+    def count_verdicts(self) -> Mapping[tuple[str, str], int]:
+        """How many clients each (check, state) has, "pass" left out."""
+
+    def issue(self, issue_id: str) -> Issue | None:
+        """One issue."""
+
+    def issues(
+        self,
+        *,
+        is_open: bool | None = True,
+        cid: str | None = None,
+        check: str | None = None,
+        due_by: datetime | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Issue]:
+        """Issues by `issue_id`; `due_by`: only open ones whose `alert_due_at` has come."""
+
+    def update_issues(self, issues: Sequence[Issue]) -> int:
+        """Write back issues that are still open, by `issue_id` (alerted, snoozed, notified);
+        how many were."""
