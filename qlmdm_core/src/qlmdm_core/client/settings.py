@@ -1,0 +1,53 @@
+"""The client's settings, `client/settings.yml`: few, since the server holds all policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qlmdm_core.settings import setting
+from qlmdm_core.units import Duration, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientSettings:
+    """What an agent must know to collect and to reach its server."""
+
+    server_url: str = setting(
+        help="Where the server is, as in https://qlmdm.example.com; the API's path is added."
+    )
+    ca_file: str | None = setting(
+        None, "PEM file with the certificate authority to trust, instead of the system's."
+    )
+    poll_interval: Duration = setting(
+        "1m", "How often the server is asked for news.", minimum=10, maximum=86400
+    )
+    collect_interval: Duration = setting(
+        "5m", "How often facts are collected and sent.", minimum=10, maximum=86400 * 7
+    )
+    network_timeout: Duration = setting(
+        "30s", "How long to wait for the server, at each step.", minimum=1, maximum=600
+    )
+    backoff_max: Duration = setting(
+        "1h", "The longest pause between tries while the server is away.", minimum=1
+    )
+    spool_max_bytes: Size = setting(
+        "50 MB", "How much may wait for the server; beyond, the oldest goes.", minimum=100_000
+    )
+    spool_max_age: Duration = setting(
+        "30 days", "How old a record may get while it waits.", minimum=60
+    )
+    collectors_off: tuple[str, ...] = setting((), "Collectors that are not run.")
+    plugins_off: tuple[str, ...] = setting(
+        (), "Plugin distributions that are not loaded, or DISTRIBUTION:ENTRY-POINT."
+    )
+
+    def __post_init__(self) -> None:
+        if not self.server_url.startswith(("https://", "http://")):
+            raise ValueError("server_url: expected a URL that starts with https:// or http://")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandaloneSettings(ClientSettings):
+    """For `qlmdm-collect --stdout` on a machine that is not set up: no server."""
+
+    server_url: str = setting("https://not-set-up.invalid", "Not used.")

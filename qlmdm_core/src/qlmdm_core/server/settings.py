@@ -1,0 +1,115 @@
+"""The server's settings, `server/settings.yml`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from qlmdm_core.settings import setting
+from qlmdm_core.units import Duration, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsSettings:
+    """The server's own TLS, for sites without a reverse proxy; both files or none."""
+
+    certificate: str | None = setting(None, "PEM file: the certificate, then its chain.")
+    key: str | None = setting(None, "PEM file: the private key.")
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("expected both certificate and key, or neither")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitSettings:
+    """What one client, or one stranger, may cost."""
+
+    body: Size = setting("8 MB", "The largest request.", minimum=10_000)
+    enrolments_per_minute: int = setting(
+        120, "Enrolment requests that one server process looks at in a minute.", minimum=1
+    )
+    clock_skew: Duration = setting(
+        "5m", "How far a client's clock may be off.", minimum=1, maximum=86400
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSettings:
+    """What a site changes about one audit check."""
+
+    enabled: bool = setting(True, "False: the check is not run.")
+    grace_period: Duration | None = setting(
+        None, "How long a failure may last before anybody is told; else the check's own."
+    )
+    alert_frequency: Duration | None = setting(
+        None, "How long until an issue that is still open is told again; else the check's own."
+    )
+    tags: tuple[str, ...] = setting((), "Judge only clients that have one of these tags.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteCheck:
+    """A check of the site's own, without Python: a query over the report."""
+
+    query: Any = setting(help="A MongoDB-style query; a client fails that matches it.")
+    message: str = setting(help="What to say about such a client, and what to do.")
+    needs: tuple[str, ...] = setting((), "Collectors that the query reads.")
+    grace_period: Duration = setting("0", "As in checks.")
+    alert_frequency: Duration = setting("1h", "As in checks.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSettings:
+    """How clients are judged, and how often people hear of it."""
+
+    unknown_grace_period: Duration = setting(
+        "7 days", "How long a check may be unknown before anybody is told."
+    )
+    checks: dict[str, CheckSettings] = field(
+        default_factory=dict, metadata={"help": "Changes to checks, by name."}
+    )
+    site_checks: dict[str, SiteCheck] = field(
+        default_factory=dict, metadata={"help": "Checks of the site's own, by name."}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Everything the server, the audit and the administrator's commands read."""
+
+    url: str = setting(help="The address that clients use, as in https://qlmdm.example.com.")
+    listen: str = setting("127.0.0.1:8421", "Address and port, or unix:/path, to listen on.")
+    store: str = setting(
+        "sqlite:////var/lib/qlmdm/server/qlmdm.sqlite",
+        "The database: sqlite:///PATH or mongodb://HOST/NAME.",
+    )
+    keys: str = setting(
+        "/var/lib/qlmdm/server/keys", "The directory with the keyrings of the roles."
+    )
+    online_key: str | None = setting(
+        None, "The online private key, for the server process; else online.key in `keys`."
+    )
+    deprecated_urls: tuple[str, ...] = setting(
+        (), "Old addresses of this server that clients should no longer use."
+    )
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    trusted_proxies: tuple[str, ...] = setting(
+        (), "Addresses of reverse proxies whose X-Forwarded-For is believed."
+    )
+    workers: int = setting(2, "Server processes.", minimum=1, maximum=64)
+    threads: int = setting(8, "Threads in each process.", minimum=1, maximum=64)
+    logs: Literal["plain", "json"] = setting("plain", "How the server logs.")
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    root_expires_after: Duration = setting(
+        "365 days", "How long a root document is valid.", minimum=86400
+    )
+    changes_kept: Duration = setting("400 days", "How long the history of values is kept.")
+    audit: AuditSettings = field(default_factory=AuditSettings)
+    plugins_off: tuple[str, ...] = setting(
+        (), "Plugin distributions that are not loaded, or DISTRIBUTION:ENTRY-POINT."
+    )
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("https://", "http://")):
+            raise ValueError("url: expected a URL that starts with https:// or http://")
