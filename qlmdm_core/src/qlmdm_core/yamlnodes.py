@@ -100,7 +100,7 @@ def _convert(node: yaml.Node, file: str, depth: int) -> Node:
 
 
 def plain(node: Node | None) -> object:
-    """The node as YAML 1.1 would have it, for settings that may be anything."""
+    """The node as YAML 1.2 would have it (`off` is text), for settings that may be anything."""
     if isinstance(node, Mapping):
         return {key: plain(value) for key, value in node.items.items()}
     if isinstance(node, Sequence):
@@ -110,7 +110,7 @@ def plain(node: Node | None) -> object:
     if node.quoted:
         return node.text
     if node.kind == "bool":
-        return node.text.lower() in ("true", "yes", "on")
+        return {"true": True, "false": False}.get(node.text.lower(), node.text)
     for number in (int, float):
         try:
             return number(node.text) if node.kind in ("int", "float") else node.text
