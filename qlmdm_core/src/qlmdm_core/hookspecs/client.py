@@ -65,7 +65,7 @@ def qlmdm_register_collectors(settings: Settings) -> Sequence[Collector]:
 
 
 @hookspec
-def qlmdm_register_distros() -> Sequence[DistroAdapter]:
+def qlmdm_register_distros(settings: Settings) -> Sequence[DistroAdapter]:
     """Adapters to families of Linux distributions.
 
     Fires in the worker, as root, when a collector first asks for `host.distro`. The adapter
@@ -75,8 +75,8 @@ def qlmdm_register_distros() -> Sequence[DistroAdapter]:
     Example::
 
         @hookimpl
-        def qlmdm_register_distros():
-            return [VoidLinux()]
+        def qlmdm_register_distros(settings):
+            return [VoidLinux(settings.section("void"))]
     """
 
 
