@@ -47,7 +47,11 @@ class Mapping:
 
 def parse(text: str, file: str) -> Node | None:
     """The document in `text`, or None if it is empty. Raises `SettingsError`."""
-    loader = yaml.SafeLoader(_printable(text, file))
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SettingsError("a control character", file=file, line=line) from None
     try:
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -63,14 +67,6 @@ def parse(text: str, file: str) -> Node | None:
     finally:
         loader.dispose()
     return None if root is None else _convert(root, file, 0)
-
-
-def _printable(text: str, file: str) -> str:
-    """PyYAML reads its input on construction; say where a control character stands."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if any(ord(char) < 32 and char != "\t" for char in line):
-            raise SettingsError("a control character", file=file, line=number)
-    return text
 
 
 def _convert(node: yaml.Node, file: str, depth: int) -> Node:
