@@ -42,6 +42,12 @@ class NotSetUpError(QlmdmError):
     exit_status = 2
 
 
+class RecordingError(QlmdmError):
+    """A recorded machine can't be read: which file of it, where, what was expected."""
+
+    exit_status = 2
+
+
 class KeyringError(QlmdmError):
     """A key or keyring is missing, locked, or has permissions that gpg or we refuse."""
 
