@@ -1,0 +1,179 @@
+"""Judges one client by all rules, and says what that does to its issues. Pure but for the clock.
+
+This runs for 100,000 clients: what passes must cost next to nothing, and nothing is written
+for a client whose verdicts are what they were.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import orjson
+
+from qlmdm_core.api import JSON, PASS, ClientView, Verdict
+from qlmdm_core.server.audit.rules import Rule
+from qlmdm_core.store.records import AuditTarget, Issue, Judgement, VerdictRecord
+
+MAX_MESSAGE = 2000
+"""Characters; a check that says more is cut."""
+MAX_EVIDENCE = 16 << 10
+"""Bytes, as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """All that judging needs beside the client."""
+
+    rules: Sequence[Rule]
+    unknown_grace_period: float
+    """Seconds."""
+    broken: Mapping[str, str]
+    """Checks that can't be asked in this run, and why."""
+    watch: Callable[[int], None]
+    """Called with the number of each rule before its check is asked; see `workers`."""
+
+    def judge(self, target: AuditTarget, now: datetime) -> Judgement:
+        """What to write about this client (nothing much, if nothing changed)."""
+        view = client_view(target)
+        before = {record.check: record for record in target.verdicts}
+        records: list[VerdictRecord] = []
+        rejudge_at: datetime | None = None
+        for number, rule in enumerate(self.rules):
+            if rule.tags and rule.tags.isdisjoint(view.tags):
+                continue
+            verdict = self._ask(number, rule, view, now)
+            until = verdict.valid_until
+            if until is not None and (rejudge_at is None or until < rejudge_at):
+                rejudge_at = until
+            if verdict is not PASS and verdict.state != "pass":
+                records.append(_record(view.cid, rule, verdict, before.get(rule.name), now))
+        same = len(records) == len(before) and all(before.get(r.check) == r for r in records)
+        return Judgement(
+            cid=view.cid,
+            dirty=target.dirty,
+            rejudge_at=rejudge_at,
+            verdicts=None if same else records,
+            issues=self._issues(target.issues, records, now),
+        )
+
+    def _ask(self, number: int, rule: Rule, view: ClientView, now: datetime) -> Verdict:
+        if rule.name in self.broken:
+            return Verdict(state="unknown", message=self.broken[rule.name])
+        for need in rule.check.needs:
+            result = view.report.get(need)
+            if result is None or result.get("status") != "ok":
+                return Verdict(state="unknown", message=_why_missing(need, result))
+        self.watch(number)
+        try:
+            verdict = rule.check.judge(view, now)
+        except Exception as error:  # noqa: BLE001 (whatever a check raises)
+            return Verdict(
+                state="unknown",
+                message=f"the check itself failed: {type(error).__name__}: {error}"[:MAX_MESSAGE],
+            )
+        if verdict is PASS or (type(verdict) is Verdict and verdict.state in _STATES):
+            return verdict
+        return Verdict(state="unknown", message="the check itself failed: it returned no verdict")
+
+    def _issues(
+        self, present: Sequence[Issue], records: Sequence[VerdictRecord], now: datetime
+    ) -> list[Issue]:
+        """The issues that are new, changed or over."""
+        if not present and not records:
+            return []
+        open_issues = {issue.check: issue for issue in present}
+        grace = {rule.name: rule.grace_period for rule in self.rules}
+        written = []
+        for record in records:
+            issue = open_issues.pop(record.check, None)
+            if issue is None:
+                written.append(self._opened(record, grace[record.check], now))
+            elif (issue.state, issue.message, issue.evidence) != (
+                record.state,
+                record.message,
+                record.evidence,
+            ):
+                written.append(self._changed(issue, record, grace[record.check]))
+        # What passes now, and what is no longer judged (a check taken away, or a tag).
+        written += [replace(issue, closed_at=now) for issue in open_issues.values()]
+        return written
+
+    def _opened(self, record: VerdictRecord, grace: float, now: datetime) -> Issue:
+        return Issue(
+            issue_id=secrets.token_hex(8),
+            cid=record.cid,
+            check=record.check,
+            state=record.state,
+            message=record.message,
+            evidence=record.evidence,
+            opened_at=now,
+            alert_due_at=now + self._grace(record.state, grace),
+        )
+
+    def _changed(self, issue: Issue, record: VerdictRecord, grace: float) -> Issue:
+        changed = replace(
+            issue, state=record.state, message=record.message, evidence=record.evidence
+        )
+        if issue.state == record.state:
+            return changed
+        # From unknown to fail, or back: it gets the grace period of what it is now.
+        due = record.since_at + self._grace(record.state, grace)
+        return replace(changed, alert_due_at=max(due, issue.snoozed_until or due))
+
+    def _grace(self, state: str, grace: float) -> timedelta:
+        return timedelta(seconds=self.unknown_grace_period if state == "unknown" else grace)
+
+
+_STATES = ("pass", "fail", "unknown")
+
+
+def client_view(target: AuditTarget) -> ClientView:
+    """What a check may know about the client."""
+    client = target.client
+    return ClientView(
+        cid=client.cid,
+        hostname=client.hostname,
+        report=orjson.loads(target.report),
+        enrolled_at=client.enrolled_at,
+        last_seen_at=client.last_seen_at,
+        reported_at=client.reported_at,
+        user_email=client.user_email,
+        tags=client.tags,
+        release=client.release,
+        flags=client.flags,
+    )
+
+
+def _why_missing(need: str, result: Mapping[str, object] | None) -> str:
+    if result is None:
+        return f"{need} was never reported"
+    error = result.get("error")
+    return f"{need} could not be collected: {error or result.get('status')}"[:MAX_MESSAGE]
+
+
+def _record(
+    cid: str, rule: Rule, verdict: Verdict, before: VerdictRecord | None, now: datetime
+) -> VerdictRecord:
+    since = before.since_at if before is not None and before.state == verdict.state else now
+    return VerdictRecord(
+        cid=cid,
+        check=rule.name,
+        state=verdict.state,
+        since_at=since,
+        message=str(verdict.message)[:MAX_MESSAGE],
+        evidence=_as_stored(verdict.evidence),
+    )
+
+
+def _as_stored(evidence: JSON) -> JSON:
+    """The evidence as it comes back from the store, so that it can be compared with it."""
+    if evidence is None:
+        return None
+    try:
+        text = orjson.dumps(evidence)
+        return orjson.loads(text) if len(text) <= MAX_EVIDENCE else {"left_out": "too large"}
+    except orjson.JSONEncodeError:
+        return {"left_out": "not JSON"}

@@ -1,0 +1,218 @@
+"""Judges the fleet in worker processes, so that a check that hangs or crashes costs itself only.
+
+Each worker takes a range of client ids, page by page, and tells after each page how far it
+is. Before it asks a check, it notes the check's number in memory that it shares with the
+audit. When a worker falls silent or dies, that number names the check to blame: the check is
+left out of the rest of this run (unknown for the clients it was not asked about) and another
+worker goes on from the last page that was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import selectors
+import signal
+import struct
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from qlmdm_core.errors import StoreUnavailableError
+from qlmdm_core.server.audit.judge import Judge
+from qlmdm_core.server.audit.rules import Rule
+from qlmdm_core.store import Store
+
+PAGE = 500
+"""Clients that are read, judged and written together."""
+_IDLE = 0xFFFF
+_HEX = "0123456789abcdef"
+_DONE = "\x7f"
+"""Above every client id: what a worker says when its range is finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """What to judge, and how."""
+
+    open_store: Callable[[], Store]
+    """Called once in each process: a database's connections do not survive a fork."""
+    rules: Sequence[Rule]
+    unknown_grace_period: float
+    now: datetime
+    everything: bool
+    only: frozenset[str] | None = None
+    """Judge these clients only; None: all that are due."""
+    patience: float = 60.0
+    """Seconds a worker may take for one page."""
+
+
+@dataclass
+class Tally:
+    """What came of it."""
+
+    judged: int = 0
+    broken: dict[str, str] = field(default_factory=dict)
+    """Checks that were given up in this run, and why."""
+
+
+def judge_fleet(fleet: Fleet, processes: int) -> Tally:
+    """Judge what is due in the fleet. Raises `StoreUnavailableError` if a worker could not."""
+    tally = Tally()
+    ranges = _ranges(processes)
+    running = {_Worker(fleet, tally.broken, after, upto) for after, upto in ranges}
+    try:
+        while running:
+            _step(fleet, tally, running)
+    finally:
+        for worker in running:
+            worker.kill()
+    return tally
+
+
+def _step(fleet: Fleet, tally: Tally, running: set[_Worker]) -> None:
+    """Wait for the next news of any worker, and act on it."""
+    with selectors.DefaultSelector() as selector:
+        for worker in running:
+            selector.register(worker.pipe, selectors.EVENT_READ, worker)
+        wait = min(worker.deadline for worker in running) - time.monotonic()
+        ready = [key.data for key, _ in selector.select(max(0.0, wait))]
+    late = [w for w in running if w not in ready and w.deadline <= time.monotonic()]
+    for worker in [*ready, *late]:
+        if worker in ready and worker.read(tally):
+            if worker.after != _DONE:
+                continue
+            worker.kill()
+        else:
+            blame = worker.kill()
+            if not 0 <= blame < len(fleet.rules):
+                raise worker.failure()
+            why = "took too long" if worker in late else "crashed"
+            name = fleet.rules[blame].name
+            tally.broken[name] = f"the check itself {why}, so it was left out of this audit"
+            running.add(_Worker(fleet, tally.broken, worker.after, worker.upto))
+        running.discard(worker)
+
+
+def _ranges(processes: int) -> list[tuple[str | None, str]]:
+    """Client ids begin with a hexadecimal digit: cut the sixteen into equal parts."""
+    starts = [_HEX[number * 16 // processes] for number in range(processes)]
+    lower: list[str | None] = [None, *starts[1:]]
+    return list(zip(lower, [*starts[1:], _DONE], strict=True))
+
+
+def fork() -> int:
+    """`os.fork`, for a child that touches nothing of ours that another thread could hold.
+
+    Python warns of forking beside threads (a database driver's); the children here open
+    what they need anew, and end with `os._exit`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+class _Worker:
+    """One process, judging the clients above `after` and below `upto`."""
+
+    def __init__(self, fleet: Fleet, broken: dict[str, str], after: str | None, upto: str) -> None:
+        self.after, self.upto = after, upto
+        self._patience = fleet.patience
+        self._error = ""
+        self._asked = mmap.mmap(-1, 2)
+        self._asked[:] = struct.pack("H", _IDLE)
+        self.pipe, theirs = os.pipe()
+        self._buffer = b""
+        self.deadline = time.monotonic() + fleet.patience
+        self._pid = fork()
+        if self._pid == 0:
+            status = 1
+            try:
+                os.close(self.pipe)
+                _work(fleet, dict(broken), self.after, self.upto, self._asked, theirs)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(theirs)
+
+    def read(self, tally: Tally) -> bool:
+        """Take its news; False if it ended without having finished."""
+        chunk = os.read(self.pipe, 1 << 16)
+        if not chunk:
+            return self.after == _DONE
+        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        for line in lines:
+            kind, count, text = line.decode("utf-8", "replace").split(" ", 2)
+            if kind == "error":
+                self._error = text
+            else:
+                self.after = text
+                tally.judged += int(count)
+        self.deadline = time.monotonic() + self._patience
+        return True
+
+    def kill(self) -> int:
+        """End it, and say which rule it was asking (none: a large number)."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(self.pipe)
+        (asked,) = struct.unpack("H", self._asked[:])
+        self._asked.close()
+        return int(asked)
+
+    def failure(self) -> Exception:
+        """Why it ended, when no check is to blame."""
+        return StoreUnavailableError(self._error or "a judging process ended without a word")
+
+
+def _work(
+    fleet: Fleet,
+    broken: dict[str, str],
+    after: str | None,
+    upto: str,
+    asked: mmap.mmap,
+    pipe: int,
+) -> None:
+    """In the worker: judge its range. Pages are written before they are told of."""
+    # Ctrl-C is the audit's to handle; it ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def watch(number: int) -> None:
+        asked[0:2] = numbers[number]
+
+    numbers = [struct.pack("H", number) for number in range(len(fleet.rules))]
+    judge = Judge(
+        rules=fleet.rules,
+        unknown_grace_period=fleet.unknown_grace_period,
+        broken=broken,
+        watch=watch,
+    )
+    tell: Callable[[str, int, str], int] = lambda kind, count, text: os.write(  # noqa: E731
+        pipe, f"{kind} {count} {text}\n".encode()
+    )
+    try:
+        store = fleet.open_store()
+        while True:
+            targets = store.audit_targets(
+                fleet.now, everything=fleet.everything, after=after, limit=PAGE
+            )
+            mine = [target for target in targets if target.client.cid < upto]
+            if fleet.only is not None:
+                mine = [target for target in mine if target.client.cid in fleet.only]
+            judgements = [judge.judge(target, fleet.now) for target in mine]
+            asked[:] = struct.pack("H", _IDLE)
+            store.record_judgements(judgements)
+            if len(targets) < PAGE or targets[-1].client.cid >= upto:
+                tell("page", len(mine), _DONE)
+                return
+            after = targets[-1].client.cid
+            tell("page", len(mine), after)
+    except Exception as error:
+        asked[:] = struct.pack("H", _IDLE)
+        tell("error", 0, f"{type(error).__name__}: {error}".replace("\n", " ")[:2000])
+        raise
