@@ -47,6 +47,8 @@ class Enrolment:
     hostname: str
     mid: str
     enrolled_at: datetime
+    status: ClientStatus = "active"
+    """The state in which a new machine begins: "pending" if an administrator must approve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,8 @@ class Client:
     reported_at: datetime | None = None
     seq: int = 0
     """The last sequence number accepted from its key."""
+    boot: str | None = None
+    """The boot id in the last record that was accepted."""
     release: str | None = None
     user_email: str | None = None
     tags: tuple[str, ...] = ()
@@ -178,10 +182,13 @@ class Change:
     old_sha256: str | None
     new_sha256: str
     paths: tuple[str, ...] = ()
-    """The JSON pointers (RFC 6901) that differ, at most 64."""
+    """The JSON pointers (RFC 6901) that differ, at most 64; none for private values."""
     old: JSON = None
     """None for private values."""
     new: JSON = None
+    old_status: str | None = None
+    """The status of the result before; None: there was none."""
+    new_status: str = "ok"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +214,7 @@ class Issue:
     message: str
     opened_at: datetime
     alert_due_at: datetime
-    """When it is next to be told: after its grace period, alert frequency and snooze."""
+    """When it is next to be told: after its grace period, or its alert frequency."""
     evidence: JSON = None
     alerted_at: datetime | None = None
     snoozed_until: datetime | None = None
@@ -225,9 +232,12 @@ class AuditTarget:
     client: Client
     report: bytes
     """JSON: collector name to `status`, `value`, `error`, `collected_at`, `changed_at`,
-    `seconds`; `{}` if it never reported."""
+    `seconds`; `{}` if it never reported. Read it with `store.merge.load_report(target.report,
+    target.times)`: `collected_at` and `seconds` in here are those of the last change."""
     dirty: str | None
     """A token that changes with every change of the report; None: nothing changed."""
+    times: bytes = b""
+    """What is newer than the report: when unchanged values were last collected."""
     verdicts: Sequence[VerdictRecord] = ()
     """The present verdicts that are not "pass"."""
     issues: Sequence[Issue] = ()

@@ -120,8 +120,7 @@ class Judge:
         if issue.state == record.state:
             return changed
         # From unknown to fail, or back: it gets the grace period of what it is now.
-        due = record.since_at + self._grace(record.state, grace)
-        return replace(changed, alert_due_at=max(due, issue.snoozed_until or due))
+        return replace(changed, alert_due_at=record.since_at + self._grace(record.state, grace))
 
     def _grace(self, state: str, grace: float) -> timedelta:
         return timedelta(seconds=self.unknown_grace_period if state == "unknown" else grace)

@@ -92,7 +92,11 @@ class Audit:
         self, store: Store, now: datetime, only: frozenset[str] | None
     ) -> tuple[list[Issue], list[Alert]]:
         """The issues to tell of now, and how."""
-        due = [issue for issue in _all_due(store, now) if only is None or issue.cid in only]
+        due = [
+            issue
+            for issue in _all_due(store, now)
+            if (only is None or issue.cid in only) and not is_snoozed(issue, now)
+        ]
         by_client: dict[str, list[Issue]] = {}
         for issue in due:
             by_client.setdefault(issue.cid, []).append(issue)
@@ -101,6 +105,7 @@ class Audit:
         for cid, issues in by_client.items():
             client = store.client(cid)
             if client is None or client.status != "active":
+                store.update_issues([replace(issue, closed_at=now) for issue in issues])
                 continue
             told += issues
             alerts += client_alerts(issues, client, now)
@@ -163,6 +168,11 @@ def client_alerts(issues: Sequence[Issue], client: Client, now: datetime) -> lis
     failed = [say.alert(issue, client, now) for issue in issues if issue.state != "unknown"]
     doubtful = [issue for issue in issues if issue.state == "unknown"]
     return failed + say.unknown_alerts(doubtful, client, now)
+
+
+def is_snoozed(issue: Issue, now: datetime) -> bool:
+    """Whether an administrator put the issue off until later."""
+    return issue.snoozed_until is not None and issue.snoozed_until > now
 
 
 def _all_due(store: Store, now: datetime) -> list[Issue]:

@@ -1,0 +1,27 @@
+"""Finds the client that an administrator means by a hostname or an id."""
+
+from __future__ import annotations
+
+from qlmdm_core.errors import UsageError
+from qlmdm_core.store import Store
+from qlmdm_core.store.records import Client
+
+
+class NoSuchClientError(UsageError):
+    """Nothing by that name."""
+
+    exit_status = 1
+
+
+def find_client(store: Store, name: str) -> Client:
+    """The one client with this id or hostname; raises `UsageError` if there is not just one."""
+    client = store.client(name)
+    if client is not None:
+        return client
+    named = store.clients_named(name)
+    if len(named) == 1:
+        return named[0]
+    if not named:
+        raise NoSuchClientError(f"no client is called {name!r}; see qlmdm-clients list")
+    ids = "\n".join(f"  {c.cid}  last seen {c.last_seen_at or 'never'}" for c in named)
+    raise UsageError(f"{len(named)} clients are called {name!r}; use the id instead:\n{ids}")
