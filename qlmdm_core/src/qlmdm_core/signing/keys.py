@@ -1,0 +1,139 @@
+"""Makes, lists and exports the keys of people and machines, with python-gnupg.
+
+Only setup commands do this; signing and verifying need neither this module nor python-gnupg.
+A key is an Ed25519 primary key that signs, without subkeys (nothing can sign in its place)
+and without a passphrase (machines use it unattended): its home is the protection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import gnupg
+
+from qlmdm_core.errors import KeyringError
+from qlmdm_core.signing.gpg import check_home, program, stop_agent
+from qlmdm_core.signing.interface import PublicKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyInfo:
+    """A secret key in a home."""
+
+    fingerprint: str
+    user_id: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+def make_key(home: str, name: str, *, comment: str = "", expires_days: int = 0) -> PublicKey:
+    """Make a signing key in `home` (created with mode 0700 if missing); 0 days: no expiry.
+
+    Raises `KeyringError`. The agent that gpg needs for it has ended on return.
+    """
+    os.makedirs(home, mode=0o700, exist_ok=True)
+    with _open(home) as gpg:
+        made = gpg.gen_key(
+            gpg.gen_key_input(
+                key_type="EDDSA",
+                key_curve="ed25519",
+                key_usage="sign",
+                name_real=_plain(name),
+                name_comment=_plain(comment),
+                # Left out, python-gnupg writes the user's and the host's name there.
+                name_email="nobody@qlmdm.invalid",
+                expire_date=f"{expires_days}d" if expires_days else "0",
+                no_protection=True,
+            )
+        )
+        if not made.fingerprint:
+            raise KeyringError(f"{home}: gpg could not make a key: {_last(made.stderr)}")
+        return _public(gpg, home, made.fingerprint)
+
+
+def list_keys(home: str) -> list[KeyInfo]:
+    """The secret keys in `home`, oldest first; none if there is no such folder."""
+    if not os.path.isdir(home):
+        return []
+    with _open(home) as gpg:
+        found = [
+            KeyInfo(
+                fingerprint=key["fingerprint"],
+                user_id=(key["uids"] or [""])[0],
+                created_at=datetime.fromtimestamp(int(key["date"]), timezone.utc),
+                expires_at=(
+                    datetime.fromtimestamp(int(key["expires"]), timezone.utc)
+                    if key["expires"]
+                    else None
+                ),
+            )
+            for key in gpg.list_keys(secret=True)
+        ]
+    return sorted(found, key=lambda key: key.created_at)
+
+
+def export_public(home: str, fingerprint: str) -> PublicKey:
+    """The public part of a key in `home`. Raises `KeyringError` if there is none."""
+    with _open(home) as gpg:
+        return _public(gpg, home, fingerprint)
+
+
+def export_secret(home: str, fingerprint: str) -> str:
+    """The secret key, ASCII-armoured and unprotected. Raises `KeyringError`."""
+    with _open(home) as gpg:
+        text = gpg.export_keys(fingerprint, secret=True, expect_passphrase=False)
+    if "PRIVATE KEY" not in text:
+        raise KeyringError(f"{home}: gpg could not export the secret key {fingerprint}")
+    return str(text)
+
+
+def import_secret(home: str, armoured: str) -> str:
+    """Put a secret key into `home` (created if missing); its fingerprint."""
+    os.makedirs(home, mode=0o700, exist_ok=True)
+    with _open(home) as gpg:
+        result = gpg.import_keys(armoured)
+        found = sorted(set(result.fingerprints))
+    if len(found) != 1 or not result.sec_imported + result.sec_dups:
+        raise KeyringError(f"{home}: expected exactly one secret key to import")
+    return str(found[0])
+
+
+@contextlib.contextmanager
+def _open(home: str) -> Iterator[gnupg.GPG]:
+    check_home(home)
+    binary = program("gpg")
+    if binary is None:
+        raise KeyringError("gpg is not installed; install GnuPG")
+    try:
+        gpg = gnupg.GPG(
+            gpgbinary=binary,
+            gnupghome=home,
+            options=["--no-options", "--pinentry-mode", "loopback"],
+        )
+    except (OSError, ValueError) as error:
+        raise KeyringError(f"{home}: {error}") from None
+    try:
+        yield gpg
+    finally:
+        stop_agent(home)
+
+
+def _public(gpg: gnupg.GPG, home: str, fingerprint: str) -> PublicKey:
+    text = gpg.export_keys(fingerprint, minimal=True)
+    if "PUBLIC KEY" not in text:
+        raise KeyringError(f"{home}: there is no key {fingerprint}")
+    return PublicKey(fingerprint=fingerprint, armoured=text)
+
+
+def _plain(text: str) -> str:
+    """What gpg's key parameters can take on one line, without marks of its own."""
+    return "".join(char for char in text if char.isprintable() and char not in "<>()")[:60]
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.splitlines() if not line.startswith("[GNUPG:]")]
+    return lines[-1][:200] if lines else "no reason given"
