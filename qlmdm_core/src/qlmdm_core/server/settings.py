@@ -40,10 +40,10 @@ class CheckSettings:
 
     enabled: bool = setting(True, "False: the check is not run.")
     grace_period: Duration | None = setting(
-        None, "How long a failure may last before anybody is told; else the check's own."
+        None, "How long this failure may last before anybody is told."
     )
     alert_frequency: Duration | None = setting(
-        None, "How long until an issue that is still open is told again; else the check's own."
+        None, "How long until this issue, still open, is told again."
     )
     tags: tuple[str, ...] = setting((), "Judge only clients that have one of these tags.")
 
@@ -63,6 +63,12 @@ class SiteCheck:
 class AuditSettings:
     """How clients are judged, and how often people hear of it."""
 
+    grace_period: Duration | None = setting(
+        None, "How long any failure may last before anybody is told; else each check's own."
+    )
+    alert_frequency: Duration | None = setting(
+        None, "How long until any open issue is told again; else each check's own."
+    )
     unknown_grace_period: Duration = setting(
         "7 days", "How long a check may be unknown before anybody is told."
     )

@@ -61,8 +61,12 @@ def rules(
         Rule(
             check=check,
             owner=owner,
-            grace_period=_first(changes[name].grace_period, check.grace_period),
-            alert_frequency=_first(changes[name].alert_frequency, check.alert_frequency),
+            grace_period=_first(
+                changes[name].grace_period, settings.grace_period, check.grace_period
+            ),
+            alert_frequency=_first(
+                changes[name].alert_frequency, settings.alert_frequency, check.alert_frequency
+            ),
             tags=frozenset(changes[name].tags),
         )
         for name, (owner, check) in sorted(known.items())
@@ -87,8 +91,8 @@ def version(rules: Sequence[Rule], unknown_grace_period: float) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _first(chosen: float | None, otherwise: float) -> float:
-    return otherwise if chosen is None else chosen
+def _first(*choices: float | None) -> float:
+    return next(choice for choice in choices if choice is not None)
 
 
 def _site_check(name: str, site_check: SiteCheck, file: str) -> AuditCheck:
