@@ -60,6 +60,10 @@ def glob_paths(
     pattern: str, listdir: Callable[[str], list[str]], lexists: Callable[[str], bool]
 ) -> list[str]:
     """The absolute paths that match, sorted, as the shell does it: `*` finds no `.hidden`."""
+    try:
+        pattern = absolute(pattern)
+    except OSError:
+        return []
     found = [""]
     for part in pattern.split("/"):
         if not part:

@@ -19,7 +19,6 @@ from qlmdm_core.host.common import (
     SEARCH_PATH,
     DistroHolder,
     DistroSource,
-    absolute,
     glob_paths,
 )
 from qlmdm_core.host.programs import Programs
@@ -184,7 +183,7 @@ class ReplayHost:
 
     def glob(self, pattern: str) -> list[str]:
         """The recorded paths that match."""
-        return glob_paths(absolute(pattern), self.listdir, self._lexists)
+        return glob_paths(pattern, self.listdir, self._lexists)
 
     def _lexists(self, path: str) -> bool:
         try:
