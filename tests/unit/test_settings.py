@@ -17,7 +17,15 @@ from qlmdm_core.client.settings import ClientSettings, StandaloneSettings
 from qlmdm_core.errors import NotSetUpError, PluginError, SettingsError
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.settings import setting
-from qlmdm_core.units import Duration, Size, parse_duration, parse_size, say_duration
+from qlmdm_core.units import (
+    Duration,
+    Size,
+    parse_duration,
+    parse_size,
+    say_duration,
+    write_duration,
+    write_size,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +36,8 @@ class Inner:
 @dataclass(frozen=True, kw_only=True)
 class Example:
     name: str = setting(help="Required.")
-    pause: Duration = setting("5m", "A pause.")
-    room: Size = setting("1 MB", "Some room.")
+    pause: Duration = setting(parse_duration("5m"), "A pause.")
+    room: Size = setting(parse_size("1 MB"), "Some room.")
     loud: bool = setting(False, "Noise.")
     ratio: float = setting(0.5, "A ratio.", minimum=0)
     kind: Literal["red", "blue"] = setting("red", "A colour.")
@@ -44,7 +52,7 @@ def parse(text: str) -> Example:
     return settings.parse(text, Example, "x.yml").core
 
 
-def test_defaults_are_parsed_like_what_is_written() -> None:
+def test_what_is_not_set_has_its_default() -> None:
     example = parse("name: n")
     assert (example.pause, example.room, example.inner.depth) == (300.0, 1_000_000, 1)
 
@@ -167,6 +175,12 @@ def test_durations_scale_by_their_unit(number: float, unit: str) -> None:
 def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert parse_size(text) >= 0
+
+
+@given(st.integers(0, 10**7))
+def test_what_is_written_is_read_as_the_same(number: int) -> None:
+    assert parse_duration(write_duration(number)) == number
+    assert parse_size(write_size(number)) == number
 
 
 @pytest.mark.parametrize(

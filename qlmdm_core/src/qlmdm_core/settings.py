@@ -5,7 +5,7 @@ A settings dataclass declares each key as a field with a type, and `setting(defa
     @dataclass(frozen=True, kw_only=True)
     class Badge:
         reader: str = setting("/dev/badge0", "The device that reads badges.")
-        forget_after: Duration = setting("2 days", "How long a badge is remembered.")
+        forget_after: Duration = setting(parse_duration("2 days"), "How long to remember.")
 
 Types may be `str`, `bool`, `int`, `float`, `Duration`, `Size`, `Literal[…]`, `T | None`,
 `tuple[T, …]`, `dict[str, T]`, another such dataclass, or `Any`. Bounds stand beside the help.
@@ -41,10 +41,9 @@ def setting(
 ) -> Any:
     """A field of a settings dataclass; without a default, the key is required.
 
-    The default of a `Duration` or `Size` may be written with its unit. The bounds are those
-    of a number, seconds or bytes.
+    The bounds are those of a number, seconds or bytes.
     """
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "text": default}
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum}
     if isinstance(default, (dict, list)):
         raise TypeError("a default must be immutable; use a tuple, or default_factory in field()")
     return dataclasses.field(default=default, metadata=metadata)
@@ -166,8 +165,6 @@ def build(schema: type[T], node: Node, file: str, where: str) -> T:
             values[name] = value
         elif dataclasses.is_dataclass(hints[name]) and isinstance(hints[name], type):
             values[name] = build(hints[name], Mapping({}, {}, node.line), file, key)
-        elif isinstance(field.default, str) and hints[name] is not str:
-            values[name] = _value(hints[name], Scalar(field.default, 0, True, "str"), file, key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise SettingsError("required, but not set", file=file, key=key)
     try:
@@ -227,7 +224,7 @@ def _scalar(kind: Any, node: Scalar) -> Any:
         return text.lower() in ("true", "yes", "on")
     if kind is int or kind is float:
         digits = text.removeprefix("-")
-        if node.quoted and node.line:
+        if node.quoted:
             raise wrong
         if kind is int and digits.isascii() and digits.isdigit():
             return int(text)

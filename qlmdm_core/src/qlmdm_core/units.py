@@ -65,6 +65,33 @@ def parse_size(text: str) -> Size:
     raise ValueError(f"{expected}; got {text!r}")
 
 
+def write_duration(seconds: float) -> str:
+    """A duration as one would write it in settings, exactly; a whole number of a unit.
+
+    >>> write_duration(3600), write_duration(90), write_duration(86400 * 2)
+    ('1h', '90s', '2 days')
+    """
+    for unit, length in ((" days", 86400), ("h", 3600), ("m", 60)):
+        if seconds == length == 86400:
+            return "1 day"
+        if seconds and seconds % length == 0:
+            return f"{seconds // length:.0f}{unit}"
+    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds:.3f}s"
+
+
+def write_size(size: int) -> str:
+    """A size as one would write it in settings, exactly.
+
+    >>> write_size(50_000_000), write_size(1024), write_size(7)
+    ('50 MB', '1 KiB', '7 B')
+    """
+    units = (("GB", 10**9), ("GiB", 2**30), ("MB", 10**6), ("MiB", 2**20), ("kB", 1000))
+    for unit, factor in (*units, ("KiB", 1024)):
+        if size and size % factor == 0:
+            return f"{size // factor} {unit}"
+    return f"{size} B"
+
+
 def say_duration(seconds: float) -> str:
     """A duration for a person, in its largest fitting unit, rounded down.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qlmdm_core.settings import setting
-from qlmdm_core.units import Duration, Size
+from qlmdm_core.units import Duration, Size, parse_duration, parse_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,22 +19,30 @@ class ClientSettings:
         None, "PEM file with the certificate authority to trust, instead of the system's."
     )
     poll_interval: Duration = setting(
-        "1m", "How often the server is asked for news.", minimum=10, maximum=86400
+        parse_duration("1m"), "How often the server is asked for news.", minimum=10, maximum=86400
     )
     collect_interval: Duration = setting(
-        "5m", "How often facts are collected and sent.", minimum=10, maximum=86400 * 7
+        parse_duration("5m"),
+        "How often facts are collected and sent.",
+        minimum=10,
+        maximum=86400 * 7,
     )
     network_timeout: Duration = setting(
-        "30s", "How long to wait for the server, at each step.", minimum=1, maximum=600
+        parse_duration("30s"),
+        "How long to wait for the server, at each step.",
+        minimum=1,
+        maximum=600,
     )
     backoff_max: Duration = setting(
-        "1h", "The longest pause between tries while the server is away.", minimum=1
+        parse_duration("1h"), "The longest pause between tries while the server is away.", minimum=1
     )
     spool_max_bytes: Size = setting(
-        "50 MB", "How much may wait for the server; beyond, the oldest goes.", minimum=100_000
+        parse_size("50 MB"),
+        "How much may wait for the server; beyond, the oldest goes.",
+        minimum=100_000,
     )
     spool_max_age: Duration = setting(
-        "30 days", "How old a record may get while it waits.", minimum=60
+        parse_duration("30 days"), "How old a record may get while it waits.", minimum=60
     )
     collectors_off: tuple[str, ...] = setting((), "Collectors that are not run.")
     plugins_off: tuple[str, ...] = setting(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from qlmdm_core.settings import setting
-from qlmdm_core.units import Duration, Size
+from qlmdm_core.units import Duration, Size, parse_duration, parse_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +25,12 @@ class TlsSettings:
 class LimitSettings:
     """What one client, or one stranger, may cost."""
 
-    body: Size = setting("8 MB", "The largest request.", minimum=10_000)
+    body: Size = setting(parse_size("8 MB"), "The largest request.", minimum=10_000)
     enrolments_per_minute: int = setting(
         120, "Enrolment requests that one server process looks at in a minute.", minimum=1
     )
     clock_skew: Duration = setting(
-        "5m", "How far a client's clock may be off.", minimum=1, maximum=86400
+        parse_duration("5m"), "How far a client's clock may be off.", minimum=1, maximum=86400
     )
 
 
@@ -55,8 +55,8 @@ class SiteCheck:
     query: Any = setting(help="A MongoDB-style query; a client fails that matches it.")
     message: str = setting(help="What to say about such a client, and what to do.")
     needs: tuple[str, ...] = setting((), "Collectors that the query reads.")
-    grace_period: Duration = setting("0", "As in checks.")
-    alert_frequency: Duration = setting("1h", "As in checks.")
+    grace_period: Duration = setting(parse_duration("0"), "As in checks.")
+    alert_frequency: Duration = setting(parse_duration("1h"), "As in checks.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class AuditSettings:
         None, "How long until any open issue is told again; else each check's own."
     )
     unknown_grace_period: Duration = setting(
-        "7 days", "How long a check may be unknown before anybody is told."
+        parse_duration("7 days"), "How long a check may be unknown before anybody is told."
     )
     checks: dict[str, CheckSettings] = field(
         default_factory=dict, metadata={"help": "Changes to checks, by name."}
@@ -108,9 +108,11 @@ class ServerSettings:
     logs: Literal["plain", "json"] = setting("plain", "How the server logs.")
     limits: LimitSettings = field(default_factory=LimitSettings)
     root_expires_after: Duration = setting(
-        "365 days", "How long a root document is valid.", minimum=86400
+        parse_duration("365 days"), "How long a root document is valid.", minimum=86400
     )
-    changes_kept: Duration = setting("400 days", "How long the history of values is kept.")
+    changes_kept: Duration = setting(
+        parse_duration("400 days"), "How long the history of values is kept."
+    )
     audit: AuditSettings = field(default_factory=AuditSettings)
     plugins_off: tuple[str, ...] = setting(
         (), "Plugin distributions that are not loaded, or DISTRIBUTION:ENTRY-POINT."
