@@ -1,0 +1,43 @@
+"""What the built-in checks demand of a machine: `plugins: {builtin: …}` in the server's settings.
+
+The defaults are what an administrator of a mixed fleet of laptops would want on the first
+day. Checks take the policy as an argument; nothing else holds a limit of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qlmdm_core.settings import setting
+from qlmdm_core.units import Duration
+
+DAY = 86400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The limits of the built-in checks. Times are seconds."""
+
+    not_reporting_after: Duration = setting(
+        Duration(1 * DAY),
+        "A client that was not heard from for this long fails not-reporting. One day: a laptop "
+        "that is used on working days is heard from on each, and the check's grace period of two "
+        "days covers a weekend.",
+        minimum=600.0,
+    )
+    screenlock_max_delay: Duration = setting(
+        Duration(900.0),
+        "The longest time without input after which a screen must be locked.",
+        minimum=0.0,
+    )
+    update_cache_max_age: Duration = setting(
+        Duration(7 * DAY),
+        "Package lists that are older don't show that a machine is up to date. Clients give "
+        "up on lists of more than 14 days (Arch: 7 days) whatever is set here.",
+        minimum=3600.0,
+    )
+    release_support_margin: Duration = setting(
+        Duration(90 * DAY),
+        "How long before a release's support ends a machine must have moved to the next one.",
+        minimum=0.0,
+    )

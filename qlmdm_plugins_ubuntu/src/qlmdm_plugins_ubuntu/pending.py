@@ -1,0 +1,195 @@
+"""Asks apt which updates wait on a machine, and puts several answers of it together.
+
+The simulation says what would be installed. It does not say why a package is kept back, nor
+that a version which it would skip had a security fix: for that, the version tables are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from qlmdm_core.api import CommandResult, Host
+from qlmdm_plugins_ubuntu import apt
+
+SIMULATE = ("apt-get", "-s", "-o", "Debug::NoLocking=1")
+SIMULATIONS = (
+    (*SIMULATE, "-o", "APT::Get::Show-User-Simulation-Note=no", "dist-upgrade"),
+    ("apt-get", "-s", "dist-upgrade"),
+    ("apt-get", "-s", "full-upgrade"),
+    ("apt-get", "-s", "upgrade"),
+)
+"""How to ask for a simulated upgrade. The first one is asked on any live machine; the others
+are for recordings that a person made by hand and that hold the same question in other words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """What waits, put together from several answers of apt."""
+
+    packages: tuple[apt.Upgrade, ...] = ()
+    count: int = 0
+    undecided: int = 0
+    """Newer versions that are kept back, where it can't be told why."""
+    incomplete: bool = False
+    """apt counted more packages than it showed, so that their origin is not known."""
+    held: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    problem: str = ""
+    """Why this can't prove that nothing waits."""
+
+
+def ask(host: Host) -> Pending:
+    """What waits on this machine, by the simulation, or failing that by the list of `apt`."""
+    result = _simulate(host)
+    if not result.ok:
+        return _listed(host, result)
+    simulation = apt.parse_simulation(result.stdout)
+    if not simulation.understood:
+        return Pending(problem="apt-get simulated an upgrade and said nothing about it")
+    held = _held(host)
+    kept = _kept_back(host, simulation.kept_back, held)
+    left_alone = len(simulation.kept_back) + len(simulation.phased)
+    shown = len(simulation.upgrades)
+    upgraded = max(shown, simulation.upgraded or 0, len(simulation.named))
+    return Pending(
+        packages=(*_with_hidden_fixes(host, simulation.upgrades), *kept.blocked),
+        count=upgraded + len(kept.blocked),
+        undecided=len(kept.undecided) + max(0, (simulation.not_upgraded or 0) - left_alone),
+        incomplete=upgraded > shown,
+        held=held or (),
+        notes=tuple(_notes(simulation, kept)),
+    )
+
+
+def _notes(simulation: apt.Simulation, kept: _KeptBack) -> Iterable[str]:
+    if simulation.unfinished:
+        yield (
+            f"{simulation.unfinished} packages are not fully installed or removed; "
+            "run: sudo dpkg --configure -a"
+        )
+    if phased := (*simulation.phased, *kept.phased):
+        yield "not offered to this machine yet (phasing): " + _names(phased)
+    if kept.blocked:
+        yield "kept back by apt: " + _names(package.name for package in kept.blocked)
+    if kept.undecided:
+        yield "kept back, and it can't be told why: " + _names(kept.undecided)
+    if kept.held_security:
+        yield "held by the owner though a security update waits: " + _names(kept.held_security)
+    if pro := set(simulation.pro_only):
+        yield f"{len(pro)} security updates need Ubuntu Pro: " + _names(pro)
+
+
+def _simulate(host: Host) -> CommandResult:
+    result = CommandResult(argv=SIMULATIONS[0], found=False)
+    for argv in SIMULATIONS:
+        result = host.run(argv, timeout=90.0)
+        if result.found:
+            break
+    return result
+
+
+def _listed(host: Host, simulation: CommandResult) -> Pending:
+    """What waits by `apt list`, which still answers where a simulation fails.
+
+    It does where dependencies are broken, for instance. What it shows does wait, unless it is
+    phased; an empty list proves nothing on a machine whose apt is broken.
+    """
+    listed = host.run(("apt", "list", "--upgradable"), timeout=60.0)
+    if not listed.ok:
+        return Pending(problem=simulation.why)
+    held = _held(host)
+    upgrades = [u for u in apt.parse_upgradable(listed.stdout) if u.name not in (held or ())]
+    policy = _policy(host, [upgrade.name for upgrade in upgrades if not upgrade.security])
+    phased = tuple(u.name for u in upgrades if u.name in policy and policy[u.name].phased)
+    packages = tuple(upgrade for upgrade in upgrades if upgrade.name not in phased)
+    notes = [simulation.why] if simulation.found else []
+    if phased:
+        notes.append("not offered to this machine yet (phasing): " + _names(phased))
+    empty = "" if listed.stdout.strip() else "apt list printed nothing"
+    return Pending(
+        packages=packages,
+        count=len(packages),
+        held=held or (),
+        notes=tuple(notes),
+        problem=simulation.why if simulation.found else empty,
+    )
+
+
+def _held(host: Host) -> tuple[str, ...] | None:
+    """The packages that the owner holds at their version; None if that can't be asked."""
+    result = host.run(("apt-mark", "showhold"))
+    return tuple(result.stdout.split()) if result.ok else None
+
+
+def _policy(host: Host, names: Sequence[str]) -> dict[str, apt.Policy]:
+    if not names:
+        return {}
+    result = host.run(("apt-cache", "policy", *names), timeout=30.0)
+    return apt.parse_policy(result.stdout) if result.ok else {}
+
+
+def _with_hidden_fixes(host: Host, upgrades: Sequence[apt.Upgrade]) -> Iterable[apt.Upgrade]:
+    """The same upgrades, with those marked that contain a security fix of an earlier version."""
+    policy = _policy(host, [upgrade.name for upgrade in upgrades if not upgrade.security])
+    for upgrade in upgrades:
+        entry = policy.get(upgrade.name)
+        if entry is None or not entry.security:
+            yield upgrade
+        else:
+            yield replace(upgrade, security=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _KeptBack:
+    """Why newer versions are kept back."""
+
+    phased: tuple[str, ...] = ()
+    blocked: tuple[apt.Upgrade, ...] = ()
+    """They wait, and apt can't install them without more ado."""
+    undecided: tuple[str, ...] = ()
+    held_security: tuple[str, ...] = ()
+    """The owner holds them, and misses a security fix by it."""
+
+
+def _kept_back(host: Host, names: Sequence[str], held: Sequence[str] | None) -> _KeptBack:
+    """Sort those that apt keeps back by the reason.
+
+    apt before 2.5 shows phased updates as "kept back", like those that it can't install.
+    """
+    policy = _policy(host, names)
+    phased: list[str] = []
+    blocked: list[apt.Upgrade] = []
+    undecided: list[str] = []
+    held_security: list[str] = []
+    for name in names:
+        entry = policy.get(name)
+        if held is not None and name in held:
+            if entry is not None and entry.security:
+                held_security.append(name)
+        elif entry is not None and entry.phased:
+            phased.append(name)
+        elif held is None or entry is None or not entry.installed or not entry.candidate:
+            undecided.append(name)
+        else:
+            blocked.append(
+                apt.Upgrade(
+                    name=name,
+                    installed=entry.installed,
+                    available=entry.candidate,
+                    security=entry.security,
+                )
+            )
+    return _KeptBack(
+        phased=tuple(phased),
+        blocked=tuple(blocked),
+        undecided=tuple(undecided),
+        held_security=tuple(held_security),
+    )
+
+
+def _names(names: Iterable[str], most: int = 10) -> str:
+    """A few names for a person, and how many there are beyond."""
+    unique = sorted(set(names))
+    more = f" and {len(unique) - most} more" if len(unique) > most else ""
+    return ", ".join(unique[:most]) + more
