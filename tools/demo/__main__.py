@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -65,16 +65,16 @@ class Demo:
         self._step += 1
         print(f"\n[{self._step}/{STEPS}] {text}", flush=True)
 
-    def run(self, *argv: str, show: bool = True, ok: Sequence[int] = (0,), **environ: str) -> str:
+    def run(
+        self, *argv: str, ok: Sequence[int] = (0,), environ: Mapping[str, str] | None = None
+    ) -> str:
         """Run one of qlmdm's commands and return what it printed."""
-        if show:
-            print(f"  $ {shlex.join(argv)}", flush=True)
+        print(f"  $ {shlex.join(argv)}", flush=True)
         done = subprocess.run(
             [str(BIN / argv[0]), *argv[1:]],
-            env={**self.environ, **environ},
+            env={**self.environ, **(environ or {})},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
             timeout=180,
@@ -113,7 +113,7 @@ class Demo:
         self._wait_until_ready(home / "server.log")
 
     def _wait_until_ready(self, log: Path) -> None:
-        assert self.server is not None  # noqa: S101
+        assert self.server is not None
         url = f"http://127.0.0.1:{self.port}/readyz"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + 30
@@ -144,7 +144,7 @@ class Demo:
         argv += ["--token-file", str(token)]
         if name:
             argv += ["--hostname", name]
-        self.run(*argv, **environ)
+        self.run(*argv, environ=environ)
         return environ
 
     def this_machine(self, token: Path) -> None:
@@ -155,14 +155,14 @@ class Demo:
             + ("" if root else " (not as root: what needs root is reported as unknown)")
         )
         environ = self.enrol(None, token)
-        self.run("qlmdm-client-cron", "--now", **environ)
+        self.run("qlmdm-client-cron", "--now", environ=environ)
 
     def recorded_machines(self, machines: Sequence[Path], token: Path) -> None:
         """The same cycle, with recorded machines in place of the real one."""
         self.say("enrol four recorded machines and replay them")
         for machine in machines:
             environ = self.enrol(machine.name, token)
-            self.run("qlmdm-client-cron", "--now", "--replay", str(machine), **environ)
+            self.run("qlmdm-client-cron", "--now", "--replay", str(machine), environ=environ)
 
     def audit(self) -> None:
         """What the administrator sees."""
@@ -203,7 +203,7 @@ def epilogue(demo: Demo, keep: bool) -> str:
             "  ./dev run qlmdm-collect --explain firewall     what it asked and concluded\n"
             "  docs/getting-started.md                        a real server and a real client"
         )
-    assert demo.server is not None  # noqa: S101
+    assert demo.server is not None
     home = shlex.quote(str(demo.folder))
     here = "this-machine"
     return (
