@@ -1,0 +1,76 @@
+"""Notes directories that are encrypted by themselves: eCryptfs, fscrypt, gocryptfs, homed.
+
+They never make a disk "encrypted": names, sizes or everything beside them is in plain. They
+are told beside it, because a home that is encrypted is better than one that is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from qlmdm_core.api import JSON, Host
+
+from .mounts import Mount
+
+MOUNTED = {
+    "ecryptfs": "ecryptfs",
+    "fuse.gocryptfs": "gocryptfs",
+    "fuse.encfs": "encfs",
+    "encfs": "encfs",
+    "fuse.cryfs": "cryfs",
+    "fuse.securefs": "securefs",
+    "fuse.veracrypt": "veracrypt",
+}
+_FSCRYPT = ("ext4", "f2fs", "ubifs", "btrfs")
+_POLICIES = re.compile(r'filesystem "(?P<mount>.*)" has .*?(?P<count>\d+) polic(y|ies)')
+
+
+def note(host: Host, mounts: Sequence[Mount]) -> list[dict[str, JSON]]:
+    """The directories that are encrypted by themselves, as far as they are in sight."""
+    found: dict[tuple[str, str], dict[str, JSON]] = {}
+
+    def add(path: str, kind: str, **more: JSON) -> None:
+        found.setdefault((path, kind), {"path": path, "kind": kind, **more})
+
+    for mount in mounts:
+        if mount.fstype in MOUNTED:
+            add(mount.point, MOUNTED[mount.fstype], mounted=True)
+    # ecryptfs-setup-private(1): the ciphertext of users, logged in or not.
+    for path in host.glob("/home/.ecryptfs/*"):
+        add(f"/home/{path.rsplit('/', 1)[-1]}", "ecryptfs", mounted=False)
+    # systemd-homed: one file (a LUKS volume) or one directory (fscrypt) for each user.
+    for path in host.glob("/home/*.home"):
+        add(path, "homed", mounted=_in_use(path.removesuffix(".home"), mounts))
+    for path in host.glob("/home/*.homedir"):
+        add(path, "homed", mounted=_in_use(path.removesuffix(".homedir"), mounts))
+    for mount in mounts:
+        if mount.fstype in _FSCRYPT and (mount.root == "/" or mount.fstype == "btrfs"):
+            policies = _fscrypt_policies(host, mount.point)
+            if policies:
+                add(mount.point, "fscrypt", policies=policies)
+    return list(found.values())
+
+
+def _in_use(home: str, mounts: Sequence[Mount]) -> bool:
+    return any(mount.point == home for mount in mounts)
+
+
+def _fscrypt_policies(host: Host, point: str) -> int:
+    """How many encrypted directories a file system has, by fscrypt(8); 0 if it can't tell.
+
+    `fscrypt status` exits 0 even where nothing is encrypted: the counts are what matters.
+    """
+    if not host.exists(f"{point.rstrip('/')}/.fscrypt") or host.which("fscrypt") is None:
+        return 0
+    result = host.run(["fscrypt", "status", point])
+    return parse_fscrypt(result.stdout).get(point, 0) if result.ok else 0
+
+
+def parse_fscrypt(text: str) -> dict[str, int]:
+    """The number of policies (encrypted directories) by mount point, from `fscrypt status`."""
+    return {
+        match["mount"]: int(match["count"])
+        for line in text.splitlines()
+        if (match := _POLICIES.search(line))
+    }

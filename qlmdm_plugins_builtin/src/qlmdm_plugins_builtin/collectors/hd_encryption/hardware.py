@@ -1,0 +1,67 @@
+"""Looks at disks that encrypt by themselves (OPAL), where `sedutil-cli` is there to ask.
+
+Every self-encrypting drive encrypts always ("MediaEncrypt = Y"); that protects nothing
+until a password locks it. Only "LockingEnabled = Y" changes the answer, and then to unknown:
+which part of the disk is locked isn't told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from qlmdm_core.api import JSON, Host
+
+from .stack import Facts
+from .volumes import Volume
+
+_FLAG = re.compile(r"(\w+)\s*=\s*([YN])\b")
+
+
+def parse_query(text: str) -> dict[str, bool]:
+    """The flags of the locking function that `sedutil-cli --query` prints, by name."""
+    flags: dict[str, bool] = {}
+    inside = False
+    for line in text.splitlines():
+        if "function (" in line:
+            inside = line.strip().startswith("Locking function")
+        elif inside:
+            flags |= {name: value == "Y" for name, value in _FLAG.findall(line)}
+    return flags
+
+
+def consider(
+    host: Host, listed: Sequence[Volume], facts: Facts
+) -> tuple[list[Volume], list[dict[str, JSON]]]:
+    """The volumes, those on a drive with locking turned unknown; and a note for each drive."""
+    plain = [volume for volume in listed if volume.state == "not_encrypted"]
+    if not plain or host.which("sedutil-cli") is None:
+        return list(listed), []
+    notes: list[dict[str, JSON]] = []
+    locked: list[str] = []
+    for disk in _disks(plain, facts):
+        result = host.run(["sedutil-cli", "--query", f"/dev/{disk}"])
+        if not (flags := parse_query(result.stdout) if result.ok else {}):
+            continue
+        enabled = flags.get("LockingEnabled", False)
+        notes.append({"device": f"/dev/{disk}", "kind": "opal", "locking_enabled": enabled})
+        if enabled:
+            locked.append(f"{disk} (disk)")
+    return [_doubted(volume, locked) for volume in listed], notes
+
+
+def _disks(plain: Iterable[Volume], facts: Facts) -> list[str]:
+    """The disks at the bottom of the volumes' chains."""
+    labels = {label for volume in plain for label in volume.chain}
+    return sorted(d.name for d in facts.devices.values() if f"{d.name} (disk)" in labels)
+
+
+def _doubted(volume: Volume, locked: Sequence[str]) -> Volume:
+    if volume.state != "not_encrypted" or not locked:
+        return volume
+    disks = [label for label in volume.chain if label.endswith("(disk)")]
+    if not disks or not all(label in locked for label in disks):
+        return volume
+    reason = "its disk encrypts by itself and has locking enabled; for which part isn't told"
+    return replace(volume, state="unknown", reason=reason)

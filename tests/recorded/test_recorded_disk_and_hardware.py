@@ -1,0 +1,331 @@
+"""The collectors of disks, hardware, system and network, over outputs of real machines.
+
+The outputs are not part of this repository (they have licences of their own); the folder
+that holds them is named by the environment variable QLMDM_RECORDED.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from qlmdm_core.api import JSON
+from qlmdm_core.testing import RecordedMachine
+from qlmdm_plugins_builtin.collectors import hd_encryption
+from qlmdm_plugins_builtin.collectors.hd_encryption import (
+    directories,
+    hardware,
+    mapper,
+    mounts,
+    pools,
+)
+
+FOLDER = os.environ.get("QLMDM_RECORDED", "")
+pytestmark = pytest.mark.skipif(
+    not FOLDER, reason="QLMDM_RECORDED names no folder with outputs of real machines"
+)
+
+
+def text_of(name: str) -> str:
+    return (Path(FOLDER) / name).read_text(encoding="utf-8", errors="replace")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> RecordedMachine:
+    return RecordedMachine(tmp_path)
+
+
+# --- how the outputs become machines --------------------------------------------------------
+
+
+def add_block_device(machine: RecordedMachine, properties: Mapping[str, JSON]) -> None:
+    """A device in sysfs and in udev's database, by the properties that udev knows."""
+    path = "/sys" + properties["DEVPATH"]
+    name = path.rsplit("/", 1)[-1]
+    number = f"{properties['MAJOR']}:{properties['MINOR']}"
+    machine.file(f"{path}/dev", number + "\n")
+    machine.link(f"/sys/class/block/{name}", "../../" + path.removeprefix("/sys/"))
+    if properties.get("DEVTYPE") == "partition":
+        machine.file(f"{path}/partition", "1\n")
+    if "DM_NAME" in properties:
+        label = re.sub(r"\\x(..)", lambda m: chr(int(m[1], 16)), properties["DM_NAME"])
+        machine.file(f"{path}/dm/name", label + "\n")
+        uuid = re.sub(r"\\x(..)", lambda m: chr(int(m[1], 16)), properties.get("DM_UUID", ""))
+        machine.file(f"{path}/dm/uuid", uuid + "\n")
+    for key, value in properties.items():
+        if re.fullmatch(r"MD_DEVICE_ev_\w+_DEV", key):
+            machine.file(f"{path}/slaves/{value.rsplit('/', 1)[-1]}/dev", "")
+    lines = [f"E:{k}={v}" for k, v in properties.items() if isinstance(v, str)]
+    machine.file(f"/run/udev/data/b{number}", "\n".join(lines) + "\n")
+
+
+def add_bundle(machine: RecordedMachine, bundle: JSON) -> None:
+    """Files and commands of an installer's view of the machine."""
+    for path, content in bundle["files"].items():
+        machine.file(path, content)
+    kernel_names: dict[str, str] = {}
+    paths: dict[str, str] = {}
+    for command, answer in bundle["commands"].items():
+        if not command.startswith("/usr/bin/udevadm info"):
+            continue
+        lines = [line[3:] for line in answer["stdout"].splitlines() if line.startswith("E: ")]
+        properties = dict(line.split("=", 1) for line in lines if "=" in line)
+        if properties.get("SUBSYSTEM", "block") != "block" or "DEVPATH" not in properties:
+            continue
+        if properties["DEVNAME"].removeprefix("/dev/") not in kernel_names.values():
+            add_block_device(machine, properties)
+        name = properties["DEVNAME"].removeprefix("/dev/")
+        number = f"{properties['MAJOR']}:{properties['MINOR']}"
+        kernel_names[number] = name
+        paths[properties.get("DM_NAME", name)] = "/sys" + properties["DEVPATH"]
+    table = bundle["commands"].get("/sbin/dmsetup table")
+    if table is None:
+        return
+    machine.command(["dmsetup", "table"], table["stdout"], returncode=table["exit_code"])
+    for label, segments in mapper.parse_table(table["stdout"]).items():
+        for number in [n for segment in segments for n in segment.devices]:
+            path = paths.get(label.replace(" ", "\\x20"))
+            if path and number in kernel_names:
+                machine.file(f"{path}/slaves/{kernel_names[number]}/dev", number)
+
+
+def tree_as_json(text: str) -> str:
+    """What lsblk would have printed as JSON, for one that printed a tree."""
+    columns = ["name", "maj:min", "rm", "size", "ro", "type", "mountpoint"]
+    roots: list[JSON] = []
+    stack: list[tuple[int, JSON]] = []
+    last: JSON = None
+    for line in text.splitlines():
+        match = re.match(r"^([\s|`├└│─-]*)(\S.*)$", line)
+        if match is None or match[2].startswith("NAME"):
+            continue
+        depth, rest = len(match[1]), re.sub(r"\s\(dm-\d+\)", "", match[2]).split()
+        if len(rest) == 1:  # a further mount point, on a line of its own
+            last["mountpoints"].append(rest[0])
+            continue
+        entry = dict(zip(columns, rest, strict=False))
+        entry["mountpoints"] = [entry.pop("mountpoint", None)]
+        while stack and stack[-1][0] >= depth:
+            stack.pop()
+        (stack[-1][1].setdefault("children", []) if stack else roots).append(entry)
+        stack.append((depth, entry))
+        last = entry
+    return json.dumps({"blockdevices": roots})
+
+
+def pairs_as_json(text: str) -> str:
+    """What `lsblk --json` would have printed, for a flat list of KEY="value" pairs."""
+    entries = [
+        {key.lower(): value or None for key, value in re.findall(r'([A-Z:-]+)="([^"]*)"', line)}
+        for line in text.splitlines()
+        if line.startswith(("NAME", "ALIGN"))
+    ]
+    return json.dumps({"blockdevices": entries})
+
+
+def states(value: JSON) -> dict[str, str]:
+    """The state of each volume by mount point; of swap, the worst."""
+    order = ["not_encrypted", "unknown", "encrypted", "exempt"]
+    found: dict[str, str] = {}
+    for volume in value["volumes"]:
+        known = found.get(volume["mount"], "exempt")
+        found[volume["mount"]] = min(known, volume["state"], key=order.index)
+    return found
+
+
+# --- hd_encryption --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "volumes"),
+    [
+        ("integrity", "unknown", {"/mnt": "exempt"}),
+        ("luks1", "not_encrypted", {"/": "not_encrypted", "/home": "encrypted"}),
+        ("luks2", "unknown", {}),
+        ("luks4", "not_encrypted", {"/": "not_encrypted", "/test #1": "encrypted"}),
+        ("luks_lvm1", "encrypted", {"/": "encrypted", "/home": "encrypted", "swap": "encrypted"}),
+        ("md_lvm1", "unknown", {}),
+        ("swap1", "not_encrypted", {"/": "not_encrypted", "swap": "not_encrypted"}),
+    ],
+)
+def test_bundle(machine: RecordedMachine, name: str, state: str, volumes: dict[str, str]) -> None:
+    add_bundle(machine, json.loads(text_of(f"hd_encryption/bundle-{name}.json")))
+    value = hd_encryption.collect(machine.host())
+    assert value["state"] == state, value
+    assert volumes.items() <= states(value).items(), value
+
+
+@pytest.mark.parametrize(
+    ("name", "mounted", "state"),
+    [
+        ("integrity", "crypto", "encrypted"),
+        ("integrity", "crypto_dif", "not_encrypted"),
+        ("md_lvm1", "vg--a-lv--a", "not_encrypted"),
+        ("md_lvm1", "vg--b-lv--b", "not_encrypted"),
+        ("luks2", "cr-test1", "encrypted"),
+    ],
+)
+def test_mapping_of_a_bundle_if_it_were_the_root(
+    machine: RecordedMachine, name: str, mounted: str, state: str
+) -> None:
+    bundle = json.loads(text_of(f"hd_encryption/bundle-{name}.json"))
+    bundle["files"]["/proc/mounts"] = f"/dev/mapper/{mounted} / xfs rw 0 0\n"
+    add_bundle(machine, bundle)
+    value = hd_encryption.collect(machine.host())
+    assert value["state"] == state, value
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "volumes"),
+    [
+        ("dmcrypt-on-lvm-raid", "not_encrypted", {"/": "not_encrypted"}),
+        ("win10-bitlocker-live", "unknown", {}),
+        ("zfs-root-no-encryption-property", "not_encrypted", {"/": "not_encrypted"}),
+    ],
+)
+def test_probert(machine: RecordedMachine, name: str, state: str, volumes: dict[str, str]) -> None:
+    seen = json.loads(text_of(f"hd_encryption/probert-{name}.json"))
+    for properties in seen["blockdev"].values():
+        add_block_device(machine, properties)
+    machine.command(["findmnt", "--json"], json.dumps({"filesystems": seen["mount"]}))
+    if "zfs" in name:
+        machine.command(
+            ["lsblk", "--json"],
+            json.dumps(
+                {
+                    "blockdevices": [
+                        {"name": p["DEVNAME"], "fstype": p.get("ID_FS_TYPE"), "type": "part"}
+                        for p in seen["blockdev"].values()
+                        if p["DEVTYPE"] == "partition"
+                    ]
+                }
+            ),
+        )
+        for prop in ("encryption,keystatus",):
+            machine.command(
+                ["zfs", "get", "-H", "-p", "-t", "filesystem,volume"]
+                + ["-o", "name,property,value", prop],
+                stderr="bad property list: invalid property 'encryption'\n",
+                returncode=2,
+            )
+    value = hd_encryption.collect(machine.host())
+    assert value["state"] == state, value
+    assert volumes.items() <= states(value).items(), value
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "volumes"),
+    [
+        ("gpud-lsblk.1.json", "unknown", {}),
+        ("gpud-lsblk.2.json", "not_encrypted", {"/": "not_encrypted"}),
+        ("gpud-lsblk.5.json", "not_encrypted", {"/": "not_encrypted"}),
+        ("gpud-lsblk.withlv.censored.json", "not_encrypted", {"/": "not_encrypted"}),
+        ("lsblk-json-locked-luks-siblings.json", "not_encrypted", {"/": "not_encrypted"}),
+        ("lsblk-json-old-util-linux.json", "unknown", {}),
+        ("lsblk-json-stale-whole-disk-luks-1.json", "encrypted", {"/efi": "exempt"}),
+        ("lsblk-tree-luks-no-boot-partition.txt", "encrypted", {"swap": "encrypted"}),
+        ("lsblk-tree-multipath-lvm.txt", "not_encrypted", {"/splunk": "not_encrypted"}),
+        (
+            "lsblk-tree-nixos-luks-two-mountpoints.txt",
+            "not_encrypted",
+            {"/": "encrypted", "/mnt/windows": "not_encrypted", "/boot": "exempt"},
+        ),
+        ("lsblk-tree-popos-default-luks.txt", "encrypted", {"/recovery": "exempt"}),
+        ("lsblk-bcachefs-mountpoints.txt", "not_encrypted", {}),
+        ("lsblk-pairs-rhel-lvm-no-crypt.txt", "not_encrypted", {"swap": "not_encrypted"}),
+        ("lsblk-invalid-option.txt", "unknown", {}),
+    ],
+)
+def test_lsblk_alone(
+    machine: RecordedMachine, name: str, state: str, volumes: dict[str, str]
+) -> None:
+    text = text_of(f"hd_encryption/{name}")
+    if "bcachefs" in name:
+        text = "".join(
+            f"{m[1]}{m[2]} 8:{i} 0 1G 0 {'part' if m[1].strip() else 'disk'} {m[3] or ''}\n"
+            for i, line in enumerate(text.splitlines()[1:])
+            if (m := re.match(r"^([|`\s-]*)(\S+)\s+\S+(?:\s+\w*)?(?:\s+(/\S*))?", line))
+        )
+    if "tree" in name or "bcachefs" in name:
+        text = tree_as_json(text)
+    elif "pairs" in name:
+        text = pairs_as_json(text)
+    machine.command(["lsblk", "--json"], text)
+    value = hd_encryption.collect(machine.host())
+    assert value["state"] == state, value
+    assert volumes.items() <= states(value).items(), value
+
+
+def test_ecryptfs_home_is_noted_and_leaves_the_disk_plain(machine: RecordedMachine) -> None:
+    machine.file("/proc/mounts", text_of("hd_encryption/proc-mounts-ecryptfs-home-plain-root.txt"))
+    machine.command(
+        ["lsblk", "--json"],
+        '{"blockdevices": [{"name": "sdb", "type": "disk",'
+        ' "children": [{"name": "sdb1", "type": "part", "mountpoint": "/"}]}]}',
+    )
+    value = hd_encryption.collect(machine.host())
+    assert value["state"] == "not_encrypted"
+    assert {"path": "/home/fme", "kind": "ecryptfs", "mounted": True} in value["directories"]
+
+
+def test_zram_is_no_swap_on_disk(machine: RecordedMachine) -> None:
+    machine.file("/proc/swaps", text_of("hd_encryption/proc-swaps-zram.txt"))
+    assert states(hd_encryption.collect(machine.host())) == {"swap": "exempt"}
+
+
+@pytest.mark.parametrize("name", ["bind-kubelet", "bind-lxc-root"])
+def test_bind_mounts_are_never_encrypted(machine: RecordedMachine, name: str) -> None:
+    machine.command(["findmnt", "--json"], text_of(f"hd_encryption/findmnt-{name}.json"))
+    value = hd_encryption.collect(machine.host())
+    assert value["state"] == "unknown"
+    assert "[" not in value["volumes"][0]["device"]
+
+
+def test_zfs_is_judged_by_data_set(machine: RecordedMachine) -> None:
+    names = ["tank-clear/ds-clear", "tank-clear/ds-enc", "tank-enc/ds-clear", "tank-enc/ds-enc"]
+    machine.file("/proc/mounts", "".join(f"{name} /{name} zfs rw 0 0\n" for name in names))
+    machine.command(
+        ["zfs", "get", "-H", "all"],
+        text_of("hd_encryption/zfs-get-all-mixed-native-encryption.tsv"),
+    )
+    machine.command(["lsblk", "--json"], '{"blockdevices": [{"name": "sda", "type": "disk"}]}')
+    found = states(hd_encryption.collect(machine.host()))
+    assert found["/tank-clear/ds-enc"] == found["/tank-enc/ds-enc"] == "encrypted"
+    assert found["/tank-clear/ds-clear"] != "encrypted"
+    assert found["/tank-enc/ds-clear"] != "encrypted"
+
+
+def test_zfs_properties_in_columns() -> None:
+    text = text_of("hd_encryption/zfs-get-encryption-home2-inherits-luks-root.txt")
+    found = pools.parse_zfs_get(text)["pool/home2"]
+    assert (found["encryption"], found["keystatus"]) == ("aes-256-gcm", "available")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("active-luks1", "LUKS1"),
+        ("active-luks2", "LUKS2"),
+        ("active-umounted", "PLAIN"),
+        ("error", None),
+        ("inactive", None),
+    ],
+)
+def test_cryptsetup_status(name: str, kind: str | None) -> None:
+    status = mapper.parse_status(text_of(f"hd_encryption/cryptsetup-status-{name}.txt"))
+    assert status.get("type") == kind
+
+
+def test_small_outputs_are_read() -> None:
+    query = hardware.parse_query(text_of("hd_encryption/sedutil-query-opal-not-enabled.txt"))
+    assert query["LockingEnabled"] is False
+    assert query["MediaEncrypt"] is True
+    policies = text_of("hd_encryption/fscrypt-status-mountpoint-one-policy.txt")
+    assert directories.parse_fscrypt(policies) == {"/mnt/x": 1}
+    swaps = mounts.parse_swaps(text_of("hd_encryption/swapon-show-file.txt"))
+    assert swaps == [mounts.Swap(name="/swap.img", is_file=True)]
