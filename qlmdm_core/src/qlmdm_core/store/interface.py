@@ -116,7 +116,7 @@ class Store(Protocol):
         """How many clients there are, by status."""
 
     def report(self, cid: str) -> bytes | None:
-        """The merged report of a client, as in `AuditTarget.report`."""
+        """The merged report of a client, as in `AuditTarget.report`, with its newest times."""
 
     def set_client(
         self,
@@ -129,7 +129,8 @@ class Store(Protocol):
     ) -> bool:
         """Change what an administrator may change; None leaves it. False: no such client.
 
-        The client becomes due for judgement.
+        `flags` sets marks and leaves the others; a value of None removes that mark. The client
+        becomes due for judgement if it is active, and is no longer due if it is not.
         """
 
     def accept(self, submission: Submission) -> Acceptance:
@@ -140,10 +141,17 @@ class Store(Protocol):
         `seq`. Collectors that the record does not name keep what they had. A value whose
         `value_sha256` is that of the one before leaves `changed_at` and the report as they
         were and no line in `changes`; only the small state of the client is written.
+
+        The client is due for judgement if a value, its hostname, release or flags changed, and
+        also if it (or one of its collectors) comes back after a long silence (`merge.SILENCE`,
+        `merge.STALE`), because a verdict about the silence may stand.
         """
 
     def seen(self, cid: str, at: datetime) -> None:
-        """Move `last_seen_at` forward; need not be durable at once."""
+        """Move `last_seen_at` forward; need not be durable, or seen by readers, at once.
+
+        A client that comes back after an hour or more is due for judgement (see `accept`).
+        """
 
     def settle_changes(self, limit: int = 1000) -> int:
         """Move changes that rode in a client's own document to the history; how many.
@@ -180,7 +188,10 @@ class Store(Protocol):
         """Write conclusions, each in one piece.
 
         At most one issue is open per client and check, enforced by the database: an open
-        issue that another process opened first stays, and the new one is dropped.
+        issue that another process opened first stays, and the new one is dropped. Of an issue
+        that is there, only what the audit concluded is written (state, message, evidence,
+        `alert_due_at`, `closed_at`); a snooze set meanwhile stays, and `alert_due_at` is then
+        not before its end. A closed issue stays as it is.
         """
 
     def verdicts(
@@ -214,4 +225,8 @@ class Store(Protocol):
 
     def update_issues(self, issues: Sequence[Issue]) -> int:
         """Write back issues that are still open, by `issue_id` (alerted, snoozed, notified);
-        how many were."""
+        how many were.
+
+        One that somebody else wrote to since it was read (another `revision`) is left alone:
+        read it and try again.
+        """

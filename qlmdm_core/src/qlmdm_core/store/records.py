@@ -223,6 +223,8 @@ class Issue:
     closed_at: datetime | None = None
     notified: Mapping[str, datetime] = field(default_factory=dict)
     """For each notifier, when it last took this issue."""
+    revision: int = 0
+    """Grows with each write; `update_issues` refuses to write back an older one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,6 +232,7 @@ class AuditTarget:
     """A client to be judged, with everything that judging it needs."""
 
     client: Client
+    """Without its `facts` (the report has more)."""
     report: bytes
     """JSON: collector name to `status`, `value`, `error`, `collected_at`, `changed_at`,
     `seconds`; `{}` if it never reported. Read it with `store.merge.load_report(target.report,

@@ -1,0 +1,365 @@
+"""What a record from a client does to what is known of it: pure functions, for all engines.
+
+An engine reads a `Snapshot` of the client, asks `refusal`, then `merge`, and writes the
+`Merged` only if nobody wrote to the client meanwhile (a compare-and-set on `version`);
+otherwise it reads again. Nothing here does I/O.
+
+A report that says nothing new must cost a small write. So the hash and the time of each
+collector's last value are kept apart from the report (`Snapshot.times`), which is left as
+it is until a value changes; `load_report` puts the two together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from qlmdm_core.api import JSON
+from qlmdm_core.errors import StoreCorruptError
+from qlmdm_core.store.codec import dumps, from_ms, iso, loads, to_ms, truncated
+from qlmdm_core.store.records import (
+    Accepted,
+    Behind,
+    Change,
+    ClientStatus,
+    CollectorResult,
+    NotAllowed,
+    Repeated,
+    Submission,
+)
+
+RECENT = 64
+"""How many of a client's last records are remembered, to answer a retry with its receipt."""
+
+MAX_PATHS = 64
+"""The most paths that a line of history names."""
+
+SILENCE = timedelta(hours=1)
+"""A client that comes back after this long is due for judgement whatever it says: an issue
+about its silence may be open."""
+
+STALE = timedelta(hours=6)
+"""The same, for one collector's value that was not renewed for this long."""
+
+NO_SUCH_CLIENT = NotAllowed(reason="no such client")
+
+_DIGEST = 16  # bytes kept of a record's id
+_ENTRY = _DIGEST + 8  # … and of when it was accepted
+_HASH = 32  # hex digits kept of a value's hash beside the report: 128 bits
+_DEPTH = 64  # below this, a difference is given as one path
+_FACTS_EACH = 32
+_FACT_LENGTH = 200
+_FACT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """What an engine keeps of a client beside its report, as read before a merge."""
+
+    fingerprint: str
+    status: ClientStatus
+    version: int
+    """Grows with each accepted record: what the compare-and-set compares."""
+    seq: int
+    recent: bytes
+    """The last `RECENT` records: hash of the id, and when it was accepted."""
+    times: bytes
+    """JSON: collector name to `[hash, collected_at, seconds]` of its last value."""
+    hostname: str
+    release: str | None
+    flags: Mapping[str, JSON]
+    last_seen_at: datetime | None
+    reported_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Merged:
+    """What to write: the small state always, the rest only if it is not None."""
+
+    accepted: Accepted
+    version: int
+    recent: bytes
+    times: bytes
+    times_newer: bool
+    """Whether `times` has something that the report has not."""
+    last_seen_at: datetime
+    report: bytes | None
+    facts: bytes | None
+    changes: tuple[Change, ...]
+    identity: bool
+    """Whether hostname, release or flags differ from the snapshot's."""
+    flags: Mapping[str, JSON]
+    dirty: bool
+    """Whether the client is to be judged again."""
+
+
+def refusal(
+    snapshot: Snapshot | None, submission: Submission
+) -> Repeated | Behind | NotAllowed | None:
+    """Why the record must not be merged, or None if it may."""
+    if snapshot is None:
+        return NO_SUCH_CLIENT
+    if snapshot.fingerprint != submission.fingerprint:
+        return NotAllowed(reason="the key is not that of this client")
+    if snapshot.status != "active":
+        return NotAllowed(reason=f"the client is {snapshot.status}")
+    accepted_at = _when_accepted(snapshot.recent, submission.rid)
+    if accepted_at is not None:
+        return Repeated(accepted_at=accepted_at)
+    if submission.seq <= snapshot.seq:
+        return Behind(last_seq=snapshot.seq)
+    return None
+
+
+def merge(
+    snapshot: Snapshot, submission: Submission, read: Callable[[], tuple[bytes, bytes]]
+) -> Merged:
+    """Merge a record that `refusal` did not refuse.
+
+    `read()` gives the present report and facts (JSON; `{}` if there are none); it is called
+    only if a value changed, and must be of the same version as the snapshot or newer.
+    """
+    received_at = truncated(submission.received_at)
+    old_times: dict[str, list[Any]] = loads(snapshot.times or b"{}")
+    times = dict(old_times)
+    changed: dict[str, str] = {}
+    woken = was_silent(snapshot.reported_at, received_at)
+    for name, result in submission.collectors.items():
+        sha256 = result.value_sha256 or result_sha256(result)
+        old = old_times.get(name)
+        if old is None or old[0] != sha256[:_HASH]:
+            changed[name] = sha256
+        elif _older(old[1], result.collected_at, STALE):
+            woken = True
+        times[name] = [sha256[:_HASH], result.collected_at, result.seconds]
+    report = facts = None
+    changes: tuple[Change, ...] = ()
+    if changed:
+        report, facts, changes = _merge_values(submission, changed, times, received_at, read())
+    flags = merge_flags(snapshot.flags, submission.flags)
+    identity = (submission.hostname, submission.release, flags) != (
+        snapshot.hostname,
+        snapshot.release,
+        dict(snapshot.flags),
+    )
+    return Merged(
+        accepted=Accepted(accepted_at=received_at, changed=bool(changed)),
+        version=snapshot.version + 1,
+        recent=_remember(snapshot.recent, submission.rid, received_at),
+        times=dumps(times),
+        times_newer=not changed,
+        last_seen_at=max(received_at, snapshot.last_seen_at or received_at),
+        report=report,
+        facts=facts,
+        changes=changes,
+        identity=identity,
+        flags=flags,
+        dirty=bool(changed) or identity or woken or snapshot.reported_at is None,
+    )
+
+
+def was_silent(last: datetime | None, now: datetime) -> bool:
+    """Whether a client that is heard of now was silent for so long that it must be judged."""
+    return last is not None and now - last >= SILENCE
+
+
+def merge_flags(old: Mapping[str, JSON], new: Mapping[str, JSON]) -> dict[str, JSON]:
+    """The marks of a client after setting some; a value of None removes the mark."""
+    return {name: value for name, value in {**old, **new}.items() if value is not None}
+
+
+def load_report(report: bytes, times: bytes = b"") -> dict[str, dict[str, JSON]]:
+    """A client's report as a dictionary, with `times` (of an `AuditTarget`) put into it."""
+    loaded: dict[str, dict[str, JSON]] = loads(report)
+    if times:
+        for name, (_, collected_at, seconds) in loads(times).items():
+            if name in loaded:
+                loaded[name]["collected_at"] = collected_at
+                loaded[name]["seconds"] = seconds
+    return loaded
+
+
+def result_sha256(result: CollectorResult) -> str:
+    """The hash that tells a collector's result from another: the value's, or the failure's."""
+    if result.status == "ok":
+        return value_sha256(result.value)
+    return value_sha256({"status": result.status, "error": result.error})
+
+
+def value_sha256(value: JSON) -> str:
+    """SHA-256, in hex, of the canonical JSON: keys sorted, no spaces, UTF-8."""
+    return hashlib.sha256(dumps(value, sort_keys=True)).hexdigest()
+
+
+def flat_facts(collectors: Mapping[str, CollectorResult]) -> dict[str, JSON]:
+    """The facts that lists show and filter by: `{"os_info.id": "arch", …}`.
+
+    Those fields of each value that are text, numbers, true, false or null. Private values
+    and failures give none. At most 32 of each collector, text cut at 200 characters, a NUL
+    replaced; a field with a name that is not a plain word is left out.
+    """
+    facts: dict[str, JSON] = {}
+    for name, result in collectors.items():
+        if result.private or result.status != "ok" or not isinstance(result.value, dict):
+            continue
+        if not _FACT_NAME.match(name):
+            continue
+        count = 0
+        for field, value in result.value.items():
+            if count == _FACTS_EACH:
+                break
+            if _FACT_NAME.match(field) and _is_scalar(value):
+                facts[f"{name}.{field}"] = _fact(value)
+                count += 1
+    return facts
+
+
+def differing_paths(old: JSON, new: JSON, limit: int = MAX_PATHS) -> tuple[str, ...]:
+    """The JSON pointers (RFC 6901) at which two values differ, at most `limit`, in order."""
+    paths: list[str] = []
+    for path in _differences("", old, new, 0):
+        if len(paths) == limit:
+            break
+        paths.append(path)
+    return tuple(paths)
+
+
+# --- within -------------------------------------------------------------------------------
+
+
+def _merge_values(
+    submission: Submission,
+    changed: Mapping[str, str],
+    times: Mapping[str, list[Any]],
+    received_at: datetime,
+    present: tuple[bytes, bytes],
+) -> tuple[bytes, bytes, tuple[Change, ...]]:
+    """The new report and facts, and a line of history for each value that changed."""
+    try:
+        report: dict[str, dict[str, JSON]] = loads(present[0])
+        facts: dict[str, JSON] = loads(present[1])
+    except ValueError as error:
+        raise StoreCorruptError(f"client {submission.cid}: its report is damaged") from error
+    changes = []
+    for name, sha256 in changed.items():
+        result = submission.collectors[name]
+        old = report.get(name)
+        if old is not None and old.get("value_sha256") == sha256:
+            continue  # only the record of times was lost or cut
+        report[name] = _entry(result, sha256, received_at)
+        changes.append(_change(submission, name, old, report[name], received_at))
+    for name, (_, collected_at, seconds) in times.items():
+        if name in report:
+            report[name]["collected_at"] = collected_at
+            report[name]["seconds"] = seconds
+    named = submission.collectors
+    kept = {key: value for key, value in facts.items() if key.split(".", 1)[0] not in named}
+    return dumps(report), dumps({**kept, **submission.facts}), tuple(changes)
+
+
+def _entry(result: CollectorResult, sha256: str, received_at: datetime) -> dict[str, JSON]:
+    entry: dict[str, JSON] = {"status": result.status}
+    if result.status == "ok":
+        entry["value"] = result.value
+    if result.error is not None:
+        entry["error"] = result.error
+    if result.private:
+        entry["private"] = True
+    entry["value_sha256"] = sha256
+    entry["collected_at"] = result.collected_at
+    entry["changed_at"] = iso(received_at)
+    entry["seconds"] = result.seconds
+    return entry
+
+
+def _change(
+    submission: Submission,
+    name: str,
+    old: Mapping[str, JSON] | None,
+    new: Mapping[str, JSON],
+    received_at: datetime,
+) -> Change:
+    private = bool(new.get("private") or (old and old.get("private")))
+    old_value = old.get("value") if old else None
+    return Change(
+        change_id=f"{submission.cid}:{submission.seq}:{name}",
+        cid=submission.cid,
+        collector=name,
+        changed_at=received_at,
+        old_sha256=old.get("value_sha256") if old else None,
+        new_sha256=new["value_sha256"],
+        old_status=old.get("status") if old else None,
+        new_status=new["status"],
+        paths=() if private else differing_paths(old_value, new.get("value")),
+        old=None if private else old_value,
+        new=None if private else new.get("value"),
+    )
+
+
+def _differences(path: str, old: JSON, new: JSON, depth: int) -> Iterable[str]:
+    if type(old) is type(new) and depth < _DEPTH:
+        if isinstance(old, dict):
+            for key in sorted(old.keys() | new.keys()):
+                here = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
+                if key in old and key in new:
+                    yield from _differences(here, old[key], new[key], depth + 1)
+                else:
+                    yield here
+            return
+        if isinstance(old, list):
+            for index in range(max(len(old), len(new))):
+                if index < len(old) and index < len(new):
+                    yield from _differences(f"{path}/{index}", old[index], new[index], depth + 1)
+                else:
+                    yield f"{path}/{index}"
+            return
+    if type(old) is not type(new) or old != new:
+        yield path
+
+
+def _digest(rid: str) -> bytes:
+    return hashlib.sha256(rid.encode()).digest()[:_DIGEST]
+
+
+def _when_accepted(recent: bytes, rid: str) -> datetime | None:
+    digest = _digest(rid)
+    for start in range(0, len(recent), _ENTRY):
+        if recent.startswith(digest, start):
+            return from_ms(int.from_bytes(recent[start + _DIGEST : start + _ENTRY], "big"))
+    return None
+
+
+def _remember(recent: bytes, rid: str, at: datetime) -> bytes:
+    """`recent` with one more record, the oldest dropped."""
+    entry = _digest(rid) + to_ms(at).to_bytes(8, "big")
+    return (recent + entry)[-RECENT * _ENTRY :]
+
+
+def _older(old: str, new: str, gap: timedelta) -> bool:
+    """Whether `old` is that much before `new`; times that don't parse count as it."""
+    if old[:13] == new[:13]:  # the same hour, without parsing
+        return False
+    try:
+        difference = _parse_iso(new) - _parse_iso(old)
+    except (ValueError, TypeError):
+        return True
+    return difference >= gap
+
+
+def _parse_iso(text: str) -> datetime:
+    # Python 3.10 does not know the Z.
+    return datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00"))
+
+
+def _is_scalar(value: JSON) -> bool:
+    return value is None or isinstance(value, (str, int, float))
+
+
+def _fact(value: JSON) -> JSON:
+    if isinstance(value, str):
+        return value[:_FACT_LENGTH].replace("\0", "\ufffd")
+    return value

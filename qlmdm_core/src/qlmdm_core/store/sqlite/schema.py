@@ -1,0 +1,214 @@
+"""The tables, by number of migration: how a database is made, brought up to date, checked."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qlmdm_core.errors import NotSetUpError, StoreCorruptError, StoreError
+from qlmdm_core.store.sqlite.connection import explained
+
+APPLICATION_ID = 0x716C6D64  # "qlmd": PRAGMA application_id, and file(1), tell whose file it is
+
+_QUICK_CHECK_BYTES = 32 << 20  # a larger file takes too long to read at each start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migration:
+    """One step forward. `PRAGMA user_version` is the number of the last one made."""
+
+    number: int
+    what: str
+    statements: Sequence[str]
+
+
+def _table(name: str, columns: str, options: str = "STRICT") -> str:
+    # STRICT is of SQLite 3.37: on an older library the tables are made without.
+    kept = [
+        o for o in options.split(", ") if o != "STRICT" or sqlite3.sqlite_version_info >= (3, 37)
+    ]
+    return f"CREATE TABLE {name} ({columns}) {', '.join(kept)}"
+
+
+# Times are milliseconds since 1970, UTC. JSON that only Python reads is a BLOB or TEXT column;
+# no name that a client chose is ever a column, a path or part of a statement.
+_FIRST = (
+    _table("meta", "key TEXT PRIMARY KEY, value TEXT NOT NULL", "STRICT, WITHOUT ROWID"),
+    _table(
+        "leases",
+        "name TEXT PRIMARY KEY, owner TEXT NOT NULL, until_at INTEGER NOT NULL",
+        "STRICT, WITHOUT ROWID",
+    ),
+    _table("roots", "version INTEGER PRIMARY KEY, document BLOB NOT NULL"),
+    _table(
+        "invitations",
+        """invitation_id TEXT PRIMARY KEY, secret TEXT NOT NULL, created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL, uses INTEGER NOT NULL, used INTEGER NOT NULL,
+        created_by TEXT NOT NULL, tags TEXT NOT NULL, user_email TEXT,
+        CHECK (used <= uses)""",
+        "STRICT, WITHOUT ROWID",
+    ),
+    # Who a client is: written at enrolment and when a person changes something.
+    _table(
+        "clients",
+        """no INTEGER PRIMARY KEY, cid TEXT NOT NULL UNIQUE, fingerprint TEXT NOT NULL UNIQUE,
+        public_key TEXT NOT NULL, status TEXT NOT NULL, hostname TEXT NOT NULL, mid TEXT NOT NULL,
+        enrolled_at INTEGER NOT NULL, invitation_id TEXT NOT NULL, release TEXT, user_email TEXT,
+        tags TEXT NOT NULL, flags TEXT NOT NULL""",
+    ),
+    "CREATE INDEX clients_by_hostname ON clients (hostname, cid)",
+    "CREATE INDEX clients_by_status ON clients (status, cid)",
+    # What each accepted record changes: one row, made to fit into one page of the file.
+    _table(
+        "states",
+        """no INTEGER PRIMARY KEY REFERENCES clients, version INTEGER NOT NULL,
+        seq INTEGER NOT NULL, boot TEXT, last_seen_at INTEGER, reported_at INTEGER,
+        times_newer INTEGER NOT NULL, recent BLOB NOT NULL, times BLOB NOT NULL""",
+    ),
+    # What only a changed value changes.
+    _table("reports", "no INTEGER PRIMARY KEY REFERENCES clients, report BLOB NOT NULL"),
+    _table("facts", "no INTEGER PRIMARY KEY REFERENCES clients, facts BLOB NOT NULL"),
+    _table(
+        "changes",
+        """no INTEGER PRIMARY KEY, cid TEXT NOT NULL, seq INTEGER NOT NULL,
+        collector TEXT NOT NULL, changed_at INTEGER NOT NULL, body BLOB NOT NULL""",
+    ),
+    "CREATE INDEX changes_by_client ON changes (cid, changed_at)",
+    "CREATE INDEX changes_by_time ON changes (changed_at)",
+    # Why a client is to be judged; only active clients have something in here.
+    _table(
+        "audits",
+        """no INTEGER PRIMARY KEY REFERENCES clients, cid TEXT NOT NULL, dirty TEXT,
+        rejudge_at INTEGER""",
+    ),
+    "CREATE INDEX audits_dirty ON audits (cid) WHERE dirty IS NOT NULL",
+    "CREATE INDEX audits_by_time ON audits (rejudge_at, cid) WHERE rejudge_at IS NOT NULL",
+    "CREATE INDEX audits_by_client ON audits (cid, rejudge_at) WHERE rejudge_at IS NOT NULL",
+    _table(
+        "verdicts",
+        """check_name TEXT NOT NULL, cid TEXT NOT NULL, state TEXT NOT NULL,
+        since_at INTEGER NOT NULL, message TEXT NOT NULL, evidence TEXT NOT NULL,
+        PRIMARY KEY (cid, check_name)""",
+        "STRICT, WITHOUT ROWID",
+    ),
+    "CREATE INDEX verdicts_by_check ON verdicts (check_name, cid)",
+    "CREATE INDEX verdicts_by_state ON verdicts (check_name, state)",
+    # open_key is CID:CHECK while an issue is open, then null: at most one is open per pair.
+    _table(
+        "issues",
+        """issue_id TEXT NOT NULL PRIMARY KEY, open_key TEXT UNIQUE, cid TEXT NOT NULL,
+        check_name TEXT NOT NULL, state TEXT NOT NULL, message TEXT NOT NULL,
+        opened_at INTEGER NOT NULL, alert_due_at INTEGER NOT NULL, evidence TEXT NOT NULL,
+        alerted_at INTEGER, snoozed_until INTEGER, snooze_reason TEXT NOT NULL,
+        snoozed_by TEXT NOT NULL, closed_at INTEGER, notified TEXT NOT NULL,
+        revision INTEGER NOT NULL""",
+    ),
+    "CREATE INDEX issues_by_client ON issues (cid, issue_id)",
+    "CREATE INDEX issues_by_check ON issues (check_name, issue_id)",
+    "CREATE INDEX issues_open ON issues (issue_id) WHERE closed_at IS NULL",
+    "CREATE INDEX issues_open_by_client ON issues (cid, issue_id) WHERE closed_at IS NULL",
+    "CREATE INDEX issues_due ON issues (alert_due_at) WHERE closed_at IS NULL",
+    "CREATE INDEX issues_closed ON issues (issue_id) WHERE closed_at IS NOT NULL",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(number=1, what="made the tables and indexes", statements=_FIRST),
+)
+
+
+def migrate(
+    connection: sqlite3.Connection, path: str, migrations: Sequence[Migration]
+) -> list[str]:
+    """Bring the database forward to the last migration; say what was done."""
+    refuse_foreign(connection, path, migrations)
+    done = []
+    with explained(path):
+        connection.execute("PRAGMA journal_mode = WAL")
+        for migration in migrations:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if _version(connection) < migration.number:
+                    for statement in migration.statements:
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    connection.execute(f"PRAGMA user_version = {migration.number}")
+                    done.append(f"{path}: {migration.what} (version {migration.number})")
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+    return done
+
+
+def refuse_foreign(
+    connection: sqlite3.Connection, path: str, migrations: Sequence[Migration]
+) -> None:
+    """Raise `StoreError` for a file that is another program's, or a newer qlmdm's."""
+    with explained(path):
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        has_tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        version = _version(connection)
+    if has_tables and application != APPLICATION_ID:
+        raise StoreError(f"{path}: this is a database of another program; nothing was changed")
+    if version > migrations[-1].number:
+        raise StoreError(
+            f"{path}: the database is of version {version}, this qlmdm knows up to "
+            f"{migrations[-1].number}; nothing was changed. Install the newer qlmdm again"
+        )
+
+
+def require_current(
+    connection: sqlite3.Connection, path: str, migrations: Sequence[Migration]
+) -> None:
+    """Raise unless the database is of exactly this version; cheap enough for each connection."""
+    with explained(path):
+        version = _version(connection)
+    if version != migrations[-1].number:
+        refuse_foreign(connection, path, migrations)
+        raise NotSetUpError(
+            f"{path}: the database is of version {version}, this qlmdm needs "
+            f"{migrations[-1].number}; run qlmdm-server-setup"
+        )
+
+
+def check(connection: sqlite3.Connection, path: str, migrations: Sequence[Migration]) -> None:
+    """Prove that the tables and indexes are there; read a small database through."""
+    require_current(connection, path, migrations)
+    with explained(path):
+        there = {
+            (row[0], row[1])
+            for row in connection.execute(
+                "SELECT type, name FROM sqlite_master WHERE sql IS NOT NULL"
+            )
+        }
+        missing = sorted(_wanted(migrations) - there)
+        damage = None
+        if os.path.getsize(path) <= _QUICK_CHECK_BYTES:
+            damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if damage not in (None, "ok"):
+        raise StoreCorruptError(
+            f"{path}: {str(damage).splitlines()[-1]}; nothing was changed. Restore a backup"
+        )
+    if missing:
+        kind, name = missing[0]
+        raise StoreCorruptError(
+            f"{path}: the {kind} {name} is missing; nothing was changed. Restore a backup"
+        )
+
+
+def _wanted(migrations: Sequence[Migration]) -> set[tuple[str, str]]:
+    """Type and name of everything that the migrations make, found by making it."""
+    with sqlite3.connect(":memory:", isolation_level=None) as scratch:
+        for migration in migrations:
+            for statement in migration.statements:
+                scratch.execute(statement)
+        wanted = set(scratch.execute("SELECT type, name FROM sqlite_master WHERE sql IS NOT NULL"))
+    scratch.close()
+    return wanted
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
