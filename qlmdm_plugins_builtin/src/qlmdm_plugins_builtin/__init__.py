@@ -1,1 +1,1 @@
-"""qlmdm plugins: collectors, audit checks and notifiers for any Linux."""
+"""qlmdm plugins: collectors and audit checks for any Linux."""
