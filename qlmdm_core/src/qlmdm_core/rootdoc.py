@@ -1,0 +1,202 @@
+"""The root document: which keys may do what, and how one version hands over to the next.
+
+Everything that a client believes starts here. It pins the first document by a hash that came
+with its invitation. From then on it takes only version N+1, signed by as many keys of N's root
+role as N asks for, and of N+1's as N+1 asks for; so neither a thief of old keys nor a typing
+mistake in the new list can take over. Thresholds count distinct keys, not signatures.
+
+An expired document stops new releases and commands (their code asks `is_expired`), but its
+successor is taken all the same, and reporting goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from qlmdm_core import signedtext, strictjson
+from qlmdm_core.api import JSON
+from qlmdm_core.errors import SignatureError, TrustError
+from qlmdm_core.signedtext import SignedText
+from qlmdm_core.signing import packets
+from qlmdm_core.signing.interface import PublicKey, Verifier
+
+ROLES = ("root", "release", "operator", "online")
+MAX_BYTES = 512 << 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """The keys of one role, and how many of them must sign."""
+
+    fingerprints: tuple[str, ...]
+    threshold: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """One version of the root document."""
+
+    version: int
+    server_id: str
+    issued_at: datetime
+    expires_at: datetime
+    roles: Mapping[str, Role]
+    keys: Mapping[str, str]
+    """Each fingerprint's certificate, ASCII-armoured."""
+    extra: Mapping[str, JSON] = field(default_factory=dict)
+    """Fields that this version of the program doesn't know."""
+
+    def public_keys(self, role: str) -> Sequence[PublicKey]:
+        """The keys of a role."""
+        return [
+            PublicKey(fingerprint=fingerprint, armoured=self.keys[fingerprint])
+            for fingerprint in self.roles[role].fingerprints
+        ]
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether it may no longer be relied on for releases and commands."""
+        return now >= self.expires_at
+
+
+def build(root: Root) -> str:
+    """The JSON text to be signed. Raises `TrustError` if the document would be refused."""
+    value = {
+        **root.extra,
+        "v": 1,
+        "typ": "root",
+        "version": root.version,
+        "server_id": root.server_id,
+        "issued_at": _write_time(root.issued_at),
+        "expires_at": _write_time(root.expires_at),
+        "roles": {
+            name: {"fingerprints": list(role.fingerprints), "threshold": role.threshold}
+            for name, role in root.roles.items()
+        },
+        "keys": dict(root.keys),
+    }
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    parse(text)
+    return text
+
+
+def parse(text: str) -> Root:
+    """The document in a signed text; its signatures are not looked at. Raises `TrustError`."""
+    try:
+        value = strictjson.parse(text.encode("utf-8"), max_bytes=MAX_BYTES)
+        return _root(value)
+    except (strictjson.JsonError, SignatureError, UnicodeEncodeError) as error:
+        raise TrustError(f"not a root document: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise TrustError(f"not a root document: {type(error).__name__}: {error}") from None
+
+
+def pin(document: bytes, sha256: str, verifier: Verifier) -> Root:
+    """The first document: its text has the hash we were given, and it is signed by itself.
+
+    Raises `TrustError`.
+    """
+    signed = signedtext.unpack(document, max_bytes=MAX_BYTES)
+    if signed.sha256 != sha256:
+        raise TrustError("this is not the root document that the invitation named")
+    root = parse(signed.text)
+    _check_threshold(signed, root, verifier)
+    return root
+
+
+def advance(current: Root, document: bytes, verifier: Verifier) -> Root:
+    """The next version, if `current` and itself vouch for it. Raises `TrustError`."""
+    signed = signedtext.unpack(document, max_bytes=MAX_BYTES)
+    # The old keys first: what they did not sign is not worth reading.
+    _check_threshold(signed, current, verifier)
+    root = parse(signed.text)
+    if root.version != current.version + 1:
+        raise TrustError(f"root document {root.version} can't follow {current.version}")
+    if root.server_id != current.server_id:
+        raise TrustError("the next root document is another server's")
+    _check_threshold(signed, root, verifier)
+    return root
+
+
+def load(document: bytes, verifier: Verifier) -> Root:
+    """A document that we stored ourselves: signed by itself. Raises `TrustError`."""
+    signed = signedtext.unpack(document, max_bytes=MAX_BYTES)
+    root = parse(signed.text)
+    _check_threshold(signed, root, verifier)
+    return root
+
+
+def _check_threshold(signed: SignedText, root: Root, verifier: Verifier) -> None:
+    wanted = root.roles["root"].threshold
+    found = signedtext.signers(signed, root.public_keys("root"), verifier)
+    if len(found) < wanted:
+        raise TrustError(
+            f"signed by {len(found)} of the {wanted} root keys that version {root.version} asks for"
+        )
+
+
+def _root(value: JSON) -> Root:
+    if value["typ"] != "root" or value["v"] != 1:
+        raise TrustError("not a root document of this format")
+    roles = {
+        str(name): Role(
+            fingerprints=tuple(role["fingerprints"]), threshold=_whole(role["threshold"])
+        )
+        for name, role in value["roles"].items()
+    }
+    root = Root(
+        version=_whole(value["version"]),
+        server_id=value["server_id"],
+        issued_at=_read_time(value["issued_at"]),
+        expires_at=_read_time(value["expires_at"]),
+        roles=roles,
+        keys=dict(value["keys"]),
+        extra={name: part for name, part in value.items() if name not in _KNOWN},
+    )
+    _check(root)
+    return root
+
+
+_KNOWN = frozenset({"v", "typ", "version", "server_id", "issued_at", "expires_at", "roles", "keys"})
+
+
+def _check(root: Root) -> None:
+    if not isinstance(root.server_id, str) or not 8 <= len(root.server_id) <= 64:
+        raise TrustError("a root document names the server's id")
+    missing = [name for name in ROLES if name not in root.roles]
+    if missing:
+        raise TrustError(f"a root document has the roles {', '.join(ROLES)}; missing: {missing}")
+    for name, role in root.roles.items():
+        if len(set(role.fingerprints)) != len(role.fingerprints):
+            raise TrustError(f"the role {name} names a key twice")
+        if not 1 <= role.threshold <= len(role.fingerprints):
+            raise TrustError(
+                f"the role {name} asks for {role.threshold} of {len(role.fingerprints)} keys"
+            )
+        for fingerprint in role.fingerprints:
+            armoured = root.keys[fingerprint]
+            certificate = packets.dearmour(armoured, "PUBLIC KEY BLOCK")
+            if packets.primary_fingerprint(certificate) != fingerprint:
+                raise TrustError(f"the key given for {fingerprint} is another one")
+    # The online key lies on the server, readable by its process: it must not also be able
+    # to sign what a stolen server must not be able to sign.
+    online = set(root.roles["online"].fingerprints)
+    for name, role in root.roles.items():
+        if name != "online" and online & set(role.fingerprints):
+            raise TrustError(f"the online key may not serve as a key of the role {name} too")
+
+
+def _whole(value: JSON) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"expected a whole number from 1, not {value!r}")
+    return value
+
+
+def _write_time(at: datetime) -> str:
+    return at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _read_time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
