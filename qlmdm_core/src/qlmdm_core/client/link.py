@@ -1,0 +1,192 @@
+"""One signed question to the server, and its verified answer.
+
+What must survive a restart is in `link.json`: the last sequence number (stored before it is
+used), the highest server time that a signed answer named, how far our clock is off, and how
+long to leave the server alone.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from qlmdm_core import envelope, rootdoc
+from qlmdm_core.api import JSON
+from qlmdm_core.client import identity as identities
+from qlmdm_core.client.backoff import Backoff
+from qlmdm_core.client.identity import Identity
+from qlmdm_core.client.state import State
+from qlmdm_core.client.transport import Transport
+from qlmdm_core.envelope import Answer, Envelope
+from qlmdm_core.errors import SpoolError, TransportError
+from qlmdm_core.rootdoc import Root
+from qlmdm_core.signing.gpg import GpgSigner
+from qlmdm_core.signing.interface import Verifier
+
+LINK = "link.json"
+REMEMBER_SERVER_TIME = 300.0
+"""Seconds between two writes of the server's time alone: a disk write a minute is too many."""
+CLOCK_TOLERANCE = 60.0
+"""Seconds; a smaller difference between the clocks is not corrected."""
+MAX_ROOT_STEPS = 64
+
+
+class UnsignedAnswerError(TransportError):
+    """Something answered, but not as the server would: a proxy, a portal, an early refusal."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkState:
+    """What `link.json` holds."""
+
+    seq: int = 0
+    server_at: float = 0.0
+    """The latest time that a signed answer named (Unix time)."""
+    clock_offset: float = 0.0
+    """Seconds to add to our clock to get the server's."""
+    polled_at: float = 0.0
+    collected_at: float = 0.0
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+def load_link(state: State) -> LinkState:
+    """What was stored; the beginning of everything if nothing was."""
+    stored = state.read_json(LINK) or {}
+    try:
+        known = {f.name: stored[f.name] for f in fields(LinkState) if f.name in stored}
+        backoff = Backoff(**known.pop("backoff", {}))
+        return LinkState(**{name: _number(part) for name, part in known.items()}, backoff=backoff)
+    except (TypeError, ValueError):
+        raise SpoolError(f"{state.path}/{LINK} is damaged; delete it to start afresh") from None
+
+
+def _number(value: JSON) -> JSON:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise ValueError(value)
+    return value
+
+
+class Link:
+    """The way to the server of an enrolled client. Use it in a `with` statement."""
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        identity: Identity,
+        root: Root,
+        transport: Transport,
+        signer: GpgSigner,
+        verifier: Verifier,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._state = state
+        self._identity = identity
+        self._root = root
+        self._transport = transport
+        self._signer = signer
+        self._verifier = verifier
+        self._clock = clock
+        self._mid = identities.machine_hash()
+        self._boot = identities.boot_id()
+        self.memory = load_link(state)
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._signer.close()
+
+    @property
+    def root_version(self) -> int:
+        """Of the root document that we go by."""
+        return self._root.version
+
+    def remember(self, **changes: JSON) -> None:
+        """Change what `link.json` holds, durably."""
+        self.memory = replace(self.memory, **changes)
+        self._state.write_json(LINK, asdict(self.memory))
+
+    def ask(
+        self, typ: str, body: Mapping[str, JSON], *, rid: str | None = None, seq: int = 0
+    ) -> Answer:
+        """Sign and send one message; the answer is signed by the server and for this message.
+
+        Raises `TransportError` (nobody there, or an answer that is not the server's).
+        """
+        request = self._envelope(typ, rid, seq)
+        data = envelope.build(request, body)
+        self._signer.clock_offset = self.memory.clock_offset
+        answer = self._transport.post_signed(request.ep, data, self._signer.sign(data))
+        if answer.status != 200:
+            raise UnsignedAnswerError(_unsigned(answer.status), answer.status)
+        opened = envelope.open_answer(
+            answer.body,
+            request=request,
+            sha256=envelope.sha256_hex(data),
+            online=self._root.public_keys("online"),
+            verifier=self._verifier,
+        )
+        self._note_time(opened)
+        return opened
+
+    def _envelope(self, typ: str, rid: str | None, seq: int) -> Envelope:
+        now = int(self._clock() + self.memory.clock_offset)
+        return Envelope(
+            typ=typ,
+            srv=self._identity.server_id,
+            ep=envelope.ENDPOINTS[typ],
+            cid=self._identity.cid,
+            kid=self._identity.fingerprint,
+            mid=self._mid,
+            boot=self._boot,
+            nonce=secrets.token_hex(16),
+            seq=seq,
+            iat=now,
+            exp=now + envelope.LIFETIME_SECONDS,
+            rid=rid,
+        )
+
+    def _note_time(self, answer: Answer) -> None:
+        """Keep the highest time seen, and correct our own if the server calls it wrong."""
+        offset = answer.at - self._clock()
+        if answer.status == envelope.STALE:
+            self.remember(clock_offset=offset if abs(offset) > CLOCK_TOLERANCE else 0.0)
+        if answer.at > self.memory.server_at + REMEMBER_SERVER_TIME:
+            self.remember(server_at=float(answer.at))
+
+    def next_seq(self) -> int:
+        """A sequence number that was never used; stored before anybody sees it."""
+        self.remember(seq=self.memory.seq + 1)
+        return self.memory.seq
+
+    def follow_root(self, newest: JSON) -> None:
+        """Walk to the newest root document, version by version; each must vouch for the next.
+
+        Raises `TrustError` if one does not; we then stay with the one we have.
+        """
+        if type(newest) is not int:
+            return
+        for _ in range(MAX_ROOT_STEPS):
+            if self._root.version >= newest:
+                return
+            answer = self._transport.get(f"/qlmdm/v1/root/{self._root.version + 1}")
+            if answer.status != 200:
+                raise UnsignedAnswerError(_unsigned(answer.status), answer.status)
+            self._root = rootdoc.advance(self._root, answer.body, self._verifier)
+            self._state.write(identities.ROOT, answer.body)
+
+
+def _unsigned(status: int) -> str:
+    if status == 403:
+        return (
+            "the server does not accept this client's messages (403): its key may be unknown "
+            "or revoked there, or something on the way changes messages"
+        )
+    return f"an answer that is not the server's own: HTTP {status}"

@@ -1,0 +1,80 @@
+"""Sends what waits in the spool, oldest first, and deletes only what the server vouched for.
+
+Messages are built and signed at the moment of sending: a record may have waited for days, its
+signature may not. The record's `rid` makes a retry idempotent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qlmdm_core import envelope
+from qlmdm_core.client.link import Link, UnsignedAnswerError
+from qlmdm_core.client.spool import Entry, Spool
+from qlmdm_core.errors import TransportError, TrustError
+
+TOO_LARGE = 413
+"""RFC 9110: a server, or more likely a proxy before it, does not take bodies of this size."""
+
+
+@dataclass(kw_only=True)
+class Submitted:
+    """What became of the records that waited."""
+
+    sent: int = 0
+    set_aside: int = 0
+    """The server called them malformed; they are in quarantine."""
+    left: int = 0
+    problem: str = ""
+    """Why not all of them were sent."""
+    retry_after: float = 0.0
+    """Seconds for which the server asked to be left alone."""
+
+
+def submit(link: Link, spool: Spool) -> Submitted:
+    """Send all records that wait, until one can't be sent. Raises nothing about the network."""
+    result = Submitted()
+    for entry in spool.pending():
+        try:
+            if not _submit_one(link, spool, entry, result):
+                break
+        except UnsignedAnswerError as error:
+            result.problem = str(error)
+            if error.status == TOO_LARGE:
+                continue  # this record stays; the others need not wait for it
+            break
+        except (TransportError, TrustError) as error:
+            result.problem = str(error)
+            break
+    result.left = len(spool.pending())
+    return result
+
+
+def _submit_one(link: Link, spool: Spool, entry: Entry, result: Submitted) -> bool:
+    """Send one record; False to stop here."""
+    record = spool.load(entry)
+    if record is None:
+        return True  # it was damaged, and the spool has set it aside
+    rid = record.get("rid")
+    if not isinstance(rid, str):
+        spool.quarantine(entry, "it has no id")
+        return True
+    for _ in range(3):  # the server may correct our clock and our counting, once each
+        answer = link.ask("submit", {"report": record}, rid=str(record["rid"]), seq=link.next_seq())
+        if answer.is_receipt:
+            spool.remove(entry)
+            result.sent += 1
+            return True
+        if answer.status == envelope.MALFORMED:
+            spool.quarantine(entry, answer.reason)
+            result.set_aside += 1
+            return True
+        if answer.status == envelope.BEHIND and answer.last_seq is not None:
+            link.remember(seq=max(answer.last_seq, link.memory.seq))
+        elif answer.status != envelope.STALE:
+            break
+    result.problem = f"the server answered {answer.status!r}" + (
+        f": {answer.reason}" if answer.reason else ""
+    )
+    result.retry_after = answer.retry_after or 0.0
+    return False
