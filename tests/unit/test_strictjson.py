@@ -120,6 +120,16 @@ def test_both_ways_agree_on_json(value: Any, spaced: bool, ascii_only: bool) -> 
     assert both(text.encode()) == (("value", value),) * 2
 
 
+def test_what_clients_write_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object, **__: object) -> None:
+        raise AssertionError("went the strict way")
+
+    monkeypatch.setattr("qlmdm_core.strictjson.parse", slow)
+    value = {"a": [1, 0.5, "é \U0001f600 \x7f \x01 \n \\u00e9"], "b": {"c": None}}
+    data = json.dumps(value, separators=(",", ":")).encode()
+    assert fastjson.parse(data, max_bytes=LIMIT) == value
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=5))
 def test_both_ways_agree_on_duplicates(pairs: list[tuple[str, int]]) -> None:
     text = "{" + ",".join(f'"{key}":{number}' for key, number in pairs) + "}"

@@ -74,6 +74,8 @@ class ClientKey:
     cid: str
     public_key: str
     status: ClientStatus
+    mid: str = field(default="", compare=False)
+    """The hash of the machine it was enrolled from; empty if the engine doesn't say."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,12 +124,12 @@ def enrol(db: sqlite3.Connection, enrolment: Enrolment) -> Enrolled | EnrolmentR
 def key(db: sqlite3.Connection, fingerprint: str) -> ClientKey | None:
     """Whose key this is."""
     row = db.execute(
-        "SELECT fingerprint, cid, public_key, status FROM clients WHERE fingerprint = ?",
+        "SELECT fingerprint, cid, public_key, status, mid FROM clients WHERE fingerprint = ?",
         (fingerprint,),
     ).fetchone()
     if row is None:
         return None
-    return ClientKey(fingerprint=row[0], cid=row[1], public_key=row[2], status=row[3])
+    return ClientKey(fingerprint=row[0], cid=row[1], public_key=row[2], status=row[3], mid=row[4])
 
 
 def client(db: sqlite3.Connection, cid: str) -> Client | None:
