@@ -36,6 +36,7 @@ TEST_TOOLS = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
+    "trustme>=1.2",
 ]
 # These change their minds between versions, so that a new one would break an old commit.
 LINT_TOOLS = ["ruff==0.17.6"]

@@ -55,10 +55,6 @@ def _submit_one(link: Link, spool: Spool, entry: Entry, result: Submitted) -> bo
     record = spool.load(entry)
     if record is None:
         return True  # it was damaged, and the spool has set it aside
-    rid = record.get("rid")
-    if not isinstance(rid, str):
-        spool.quarantine(entry, "it has no id")
-        return True
     for _ in range(3):  # the server may correct our clock and our counting, once each
         answer = link.ask("submit", {"report": record}, rid=str(record["rid"]), seq=link.next_seq())
         if answer.is_receipt:
