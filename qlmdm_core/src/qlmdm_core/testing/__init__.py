@@ -8,6 +8,7 @@ Example::
 from __future__ import annotations
 
 from qlmdm_core.host.replay import ReplayHost
+from qlmdm_core.testing.distributions import write_distribution
 from qlmdm_core.testing.machine import RecordedMachine
 
-__all__ = ["RecordedMachine", "ReplayHost"]
+__all__ = ["RecordedMachine", "ReplayHost", "write_distribution"]

@@ -1,0 +1,101 @@
+"""Runs a plugin's code so that whatever goes wrong there is data, and nobody else's concern."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import pluggy
+
+from qlmdm_core.errors import PluginError
+
+T = TypeVar("T")
+
+
+class Origin(Protocol):
+    """Whose code it is: a `PluginEntry`."""
+
+    @property
+    def distribution(self) -> str:
+        """The distribution's name."""
+
+    @property
+    def name(self) -> str:
+        """The entry point's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginFailure:
+    """What one plugin failed to do. It has cost nothing but that."""
+
+    distribution: str
+    entry_point: str
+    stage: str
+    """"metadata", "import", "register", "conflict", "settings", or the hook that was called."""
+    error: str
+    """One line for a person."""
+    trace: tuple[str, ...] = ()
+    """The last places in the plugin's own code, innermost last: `file:line in function`."""
+
+    def __str__(self) -> str:
+        where = f" ({self.trace[-1]})" if self.trace else ""
+        return f"{self.distribution}:{self.entry_point}: {self.stage}: {self.error}{where}"
+
+
+def guarded(entry: Origin, stage: str, function: Callable[..., T], *args: Any) -> T | PluginFailure:
+    """Run a plugin's code: its result, or its failure. Python's prints go to standard error.
+
+    Catches `SystemExit` and its like, too: a plugin must not end the command that loads it.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return function(*args)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - see the docstring
+        return failed(entry, stage, error)
+
+
+def failed(entry: Origin, stage: str, error: BaseException) -> PluginFailure:
+    """An exception of a plugin as data."""
+    return PluginFailure(
+        distribution=entry.distribution,
+        entry_point=entry.name,
+        stage=stage,
+        error=say(error),
+        trace=_tail(error),
+    )
+
+
+def say(error: BaseException) -> str:
+    """An exception in one line, even if it can't say so itself."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - __str__ is a plugin's code as well
+        text = "(it can't be printed)"
+    if isinstance(error, PluginError):
+        return text[:500]
+    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
+
+
+def _tail(error: BaseException, most: int = 3) -> tuple[str, ...]:
+    """The innermost places outside the machinery that called the plugin."""
+    here = os.path.dirname(__file__)
+    machinery = (
+        os.path.join(here, "plugin"),
+        os.path.join(here, "descriptors.py"),
+        os.path.dirname(pluggy.__file__),
+        "<frozen ",
+    )
+    try:
+        frames = traceback.extract_tb(error.__traceback__)
+    except Exception:  # noqa: BLE001 - reads source files, which may be anything
+        return ()
+    own = [frame for frame in frames if not frame.filename.startswith(machinery)]
+    own = [frame for frame in own if not frame.filename.endswith("importlib/__init__.py")]
+    return tuple(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in own[-most:])
