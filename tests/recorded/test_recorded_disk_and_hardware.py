@@ -109,12 +109,12 @@ def tree_as_json(text: str) -> str:
             last["mountpoints"].append(rest[0])
             continue
         entry = dict(zip(columns, rest, strict=False))
-        entry["mountpoints"] = [entry.pop("mountpoint", None)]
+        shown: JSON = {**entry, "mountpoints": [entry.get("mountpoint")]}
         while stack and stack[-1][0] >= depth:
             stack.pop()
-        (stack[-1][1].setdefault("children", []) if stack else roots).append(entry)
-        stack.append((depth, entry))
-        last = entry
+        (stack[-1][1].setdefault("children", []) if stack else roots).append(shown)
+        stack.append((depth, shown))
+        last = shown
     return json.dumps({"blockdevices": roots})
 
 
@@ -206,13 +206,11 @@ def test_probert(machine: RecordedMachine, name: str, state: str, volumes: dict[
                 }
             ),
         )
-        for prop in ("encryption,keystatus",):
-            machine.command(
-                ["zfs", "get", "-H", "-p", "-t", "filesystem,volume"]
-                + ["-o", "name,property,value", prop],
-                stderr="bad property list: invalid property 'encryption'\n",
-                returncode=2,
-            )
+        machine.command(
+            ["zfs", "get", "-Hp", "-o", "name,value", "encryption,keystatus", "rpool/ROOT/zfsroot"],
+            stderr="bad property list: invalid property 'encryption'\n",
+            returncode=2,
+        )
     value = hd_encryption.collect(machine.host())
     assert value["state"] == state, value
     assert volumes.items() <= states(value).items(), value

@@ -29,8 +29,8 @@ def read(host: Host) -> tuple[Facts, list[Swap] | None, bool]:
     by_lsblk, swaps_by_lsblk = mounts.from_lsblk(
         (d.name, d.fstype, point) for d in devices.values() for point in d.mounts
     )
-    if swaps is None:
-        swaps = swaps_by_lsblk or None
+    if swaps is None and (swaps_by_lsblk or not host.exists("/proc/swaps")):
+        swaps = swaps_by_lsblk  # a kernel without swap has no such file
     whole = bool(mounted)
     mounted = mounted or by_lsblk
     devices, tables, statuses = _read_mapper(host, devices, mounted, swaps or [])

@@ -284,8 +284,7 @@ def _dataset_node(name: str, facts: Facts) -> Node:
         reason = f"whether {name} is encrypted can't be seen: {data.problem}"
         return Node(role="opaque", parents=parents, label=f"{name} (zfs)", reason=reason)
     if data.encryption in ("", "off"):
-        reason = f"what {name.partition('/')[0]} lies on can't be seen"
-        return Node(role="passes", parents=parents, label=f"{name} (zfs)", reason=reason)
+        return Node(role="passes", parents=parents, label=f"{name} (zfs)")
     return Node(role="encrypts", parents=parents, label=f"{name} (zfs, {data.encryption})")
 
 

@@ -91,6 +91,11 @@ def judge(
         volumes.append(_volume(mount, sort, device, finding, facts, part_type))
     for swap in swaps or ():
         volumes.append(_swap_volume(swap, facts, nodes, doubt))
+    if swaps is None:
+        reason = "/proc/swaps can't be read"
+        volumes.append(
+            Volume(mount="swap", device="", fstype="swap", state="unknown", reason=reason)
+        )
     return volumes
 
 
