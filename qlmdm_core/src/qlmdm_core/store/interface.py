@@ -190,8 +190,7 @@ class Store(Protocol):
         At most one issue is open per client and check, enforced by the database: an open
         issue that another process opened first stays, and the new one is dropped. Of an issue
         that is there, only what the audit concluded is written (state, message, evidence,
-        `alert_due_at`, `closed_at`); a snooze set meanwhile stays, and `alert_due_at` is then
-        not before its end. A closed issue stays as it is.
+        `alert_due_at`, `closed_at`): a snooze set meanwhile stays. A closed issue stays as it is.
         """
 
     def verdicts(
@@ -224,8 +223,8 @@ class Store(Protocol):
         """Issues by `issue_id`; `due_by`: only open ones whose `alert_due_at` has come."""
 
     def update_issues(self, issues: Sequence[Issue]) -> int:
-        """Write back issues that are still open, by `issue_id` (alerted, snoozed, notified);
-        how many were.
+        """Write back issues that are still open, by `issue_id` (alerted, snoozed, notified,
+        closed); how many were.
 
         One that somebody else wrote to since it was read (another `revision`) is left alone:
         read it and try again.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from qlmdm_core.api import JSON
 from qlmdm_core.errors import StoreCorruptError
 from qlmdm_core.store.codec import dumps, from_ms, iso, loads, to_ms, truncated
+from qlmdm_core.store.diff import differing_paths
 from qlmdm_core.store.records import (
     Accepted,
     Behind,
@@ -35,9 +36,6 @@ from qlmdm_core.store.records import (
 RECENT = 64
 """How many of a client's last records are remembered, to answer a retry with its receipt."""
 
-MAX_PATHS = 64
-"""The most paths that a line of history names."""
-
 SILENCE = timedelta(hours=1)
 """A client that comes back after this long is due for judgement whatever it says: an issue
 about its silence may be open."""
@@ -50,7 +48,6 @@ NO_SUCH_CLIENT = NotAllowed(reason="no such client")
 _DIGEST = 16  # bytes kept of a record's id
 _ENTRY = _DIGEST + 8  # … and of when it was accepted
 _HASH = 32  # hex digits kept of a value's hash beside the report: 128 bits
-_DEPTH = 64  # below this, a difference is given as one path
 _FACTS_EACH = 32
 _FACT_LENGTH = 200
 _FACT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
@@ -218,16 +215,6 @@ def flat_facts(collectors: Mapping[str, CollectorResult]) -> dict[str, JSON]:
     return facts
 
 
-def differing_paths(old: JSON, new: JSON, limit: int = MAX_PATHS) -> tuple[str, ...]:
-    """The JSON pointers (RFC 6901) at which two values differ, at most `limit`, in order."""
-    paths: list[str] = []
-    for path in _differences("", old, new, 0):
-        if len(paths) == limit:
-            break
-        paths.append(path)
-    return tuple(paths)
-
-
 # --- within -------------------------------------------------------------------------------
 
 
@@ -300,36 +287,17 @@ def _change(
     )
 
 
-def _differences(path: str, old: JSON, new: JSON, depth: int) -> Iterable[str]:
-    if type(old) is type(new) and depth < _DEPTH:
-        if isinstance(old, dict):
-            for key in sorted(old.keys() | new.keys()):
-                here = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
-                if key in old and key in new:
-                    yield from _differences(here, old[key], new[key], depth + 1)
-                else:
-                    yield here
-            return
-        if isinstance(old, list):
-            for index in range(max(len(old), len(new))):
-                if index < len(old) and index < len(new):
-                    yield from _differences(f"{path}/{index}", old[index], new[index], depth + 1)
-                else:
-                    yield f"{path}/{index}"
-            return
-    if type(old) is not type(new) or old != new:
-        yield path
-
-
 def _digest(rid: str) -> bytes:
     return hashlib.sha256(rid.encode()).digest()[:_DIGEST]
 
 
 def _when_accepted(recent: bytes, rid: str) -> datetime | None:
     digest = _digest(rid)
-    for start in range(0, len(recent), _ENTRY):
-        if recent.startswith(digest, start):
+    start = recent.find(digest)
+    while start >= 0:
+        if start % _ENTRY == 0:
             return from_ms(int.from_bytes(recent[start + _DIGEST : start + _ENTRY], "big"))
+        start = recent.find(digest, start + 1)
     return None
 
 

@@ -92,9 +92,11 @@ def record_judgements(db: sqlite3.Connection, judgements: Sequence[Judgement]) -
 
 def _record_judgement(db: sqlite3.Connection, judgement: Judgement) -> None:
     cid = judgement.cid
+    # A judgement of the whole fleet finds most rows as they were: those are not written.
     db.execute(
-        """UPDATE audits SET rejudge_at = ?, dirty = CASE WHEN dirty = ? THEN NULL ELSE dirty END
-        WHERE no = (SELECT no FROM clients WHERE cid = ? AND status = 'active')""",
+        """UPDATE audits SET rejudge_at = ?1, dirty = nullif(dirty, ?2)
+        WHERE no = (SELECT no FROM clients WHERE cid = ?3 AND status = 'active')
+        AND (rejudge_at IS NOT ?1 OR dirty = ?2)""",
         (to_ms(judgement.rejudge_at), judgement.dirty, cid),
     )
     if judgement.verdicts is not None:
@@ -114,8 +116,7 @@ def _record_judgement(db: sqlite3.Connection, judgement: Judgement) -> None:
 def _record_issue(db: sqlite3.Connection, issue: Issue) -> None:
     updated = db.execute(
         """UPDATE issues SET state = ?, message = ?, evidence = ?, closed_at = ?, open_key = ?,
-        alert_due_at = max(?, coalesce(snoozed_until, 0)), revision = revision + 1
-        WHERE issue_id = ? AND closed_at IS NULL""",
+        alert_due_at = ?, revision = revision + 1 WHERE issue_id = ? AND closed_at IS NULL""",
         (
             issue.state,
             issue.message,
@@ -156,14 +157,16 @@ def update_issues(db: sqlite3.Connection, issues: Sequence[Issue]) -> int:
 
 def _update_issue(db: sqlite3.Connection, issue: Issue) -> int:
     return db.execute(
-        """UPDATE issues SET state = ?, message = ?, evidence = ?, alert_due_at = ?,
-        alerted_at = ?, snoozed_until = ?, snooze_reason = ?, snoozed_by = ?, notified = ?,
-        revision = revision + 1
+        """UPDATE issues SET state = ?, message = ?, evidence = ?, closed_at = ?, open_key = ?,
+        alert_due_at = ?, alerted_at = ?, snoozed_until = ?, snooze_reason = ?, snoozed_by = ?,
+        notified = ?, revision = revision + 1
         WHERE issue_id = ? AND closed_at IS NULL AND revision = ?""",
         (
             issue.state,
             issue.message,
             dump_text(issue.evidence),
+            to_ms(issue.closed_at),
+            _open_key(issue),
             to_ms(issue.alert_due_at),
             *_told(issue),
             dump_times(issue.notified),

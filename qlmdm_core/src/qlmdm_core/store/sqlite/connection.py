@@ -18,6 +18,9 @@ from qlmdm_core.errors import (
 BUSY_SECONDS = 10.0
 """How long SQLite itself waits for a lock of something that is not qlmdm (a backup, say)."""
 
+MAX_IDLE_WAL_BYTES = 64 << 20
+"""A -wal file that grew larger in a busy hour is cut to this."""
+
 # What SQLite says (sqlite3ErrStr in main.c, and the messages of Python's module), and what
 # to do about it. Python 3.10 gives no error codes, so the text has to do.
 _ADVICE = {
@@ -53,6 +56,7 @@ def connect(path: str, *, create: bool = False) -> sqlite3.Connection:
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_WAL_BYTES}")
         except BaseException:
             connection.close()
             raise

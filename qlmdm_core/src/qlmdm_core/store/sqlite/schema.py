@@ -88,7 +88,7 @@ _FIRST = (
     "CREATE INDEX audits_by_client ON audits (cid, rejudge_at) WHERE rejudge_at IS NOT NULL",
     _table(
         "verdicts",
-        """check_name TEXT NOT NULL, cid TEXT NOT NULL, state TEXT NOT NULL,
+        """cid TEXT NOT NULL, check_name TEXT NOT NULL, state TEXT NOT NULL,
         since_at INTEGER NOT NULL, message TEXT NOT NULL, evidence TEXT NOT NULL,
         PRIMARY KEY (cid, check_name)""",
         "STRICT, WITHOUT ROWID",

@@ -45,6 +45,8 @@ def open_sqlite(url: str) -> SqliteStore:
     What follows the two slashes is the path as it is: blanks and `%` are not encoded.
     """
     path = url[len(PREFIX) :] if url.startswith(PREFIX) else ""
+    if path.startswith("//"):  # sqlite:////absolute/path, as other programs want it written
+        path = "/" + path.lstrip("/")
     if not path or path.endswith("/") or path.startswith(":") or "\0" in path:
         raise SettingsError(
             f"{url!r} names no file: expected sqlite:///absolute/path", key="store.url"
