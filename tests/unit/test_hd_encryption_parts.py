@@ -259,12 +259,11 @@ config:
 
 # --- any text at all --------------------------------------------------------------------------
 
-fragments = st.lists(
-    st.sampled_from(
-        ["a", "/", " - ", " ", "\n", "\t", "8:1", "0:1", "uuid:", "pool:", "config:", '"', "{", "[",
-         "blockdevices", "filesystems", ":", "crypt", "\\040", "\\x41", "is active", "devid", "path"]
-    )
-).map("".join)  # fmt: skip
+WORDS = [
+    *("a", "/", " - ", " ", "\n", "\t", "8:1", "0:1", "uuid:", "pool:", "config:", '"', "{", "["),
+    *("blockdevices", "filesystems", ":", "crypt", "\\040", "\\x41", "is active", "devid", "path"),
+]
+fragments = st.lists(st.sampled_from(WORDS)).map("".join)
 anything = st.one_of(st.text(), fragments)
 
 
@@ -290,10 +289,11 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
         parse(text)
 
 
-json_keys = st.sampled_from(
-    "name kname type children mountpoints mountpoint fstype pkname maj:min rm target source"
-    " options parttype pttype".split(" ")
-)
+JSON_KEYS = [
+    *("name", "kname", "type", "children", "mountpoints", "mountpoint", "fstype", "pkname"),
+    *("maj:min", "rm", "target", "source", "options", "parttype", "pttype"),
+]
+json_keys = st.sampled_from(JSON_KEYS)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(json_keys, inner, max_size=4),

@@ -197,7 +197,7 @@ def _swap_volume(swap: Swap, facts: Facts, nodes: Mapping[str, Node], doubt: boo
     finding = walk(nodes, start, doubt=doubt)
     reason = finding.reason
     if finding.state == "not_encrypted":
-        reason = explain(swap.name, "swap", finding, facts)
+        reason = explain(swap.name, "", finding, facts)
     elif finding.state == "encrypted":
         reason = ""
     return Volume(

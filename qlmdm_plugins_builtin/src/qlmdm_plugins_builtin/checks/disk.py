@@ -1,0 +1,117 @@
+"""Judges whether the data on a machine's disks is encrypted.
+
+A disk is encrypted only if the collector showed that every volume is: a value that does not
+say so, or contradicts itself, never passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
+from qlmdm_plugins_builtin.policy import DAY, Policy
+
+NEEDS = ("hd_encryption",)
+_NAMED = 3
+"""So many volumes are named in a message; the evidence has up to twenty."""
+_SHOWN = 20
+
+
+def checks(settings: Policy) -> list[AuditCheck]:  # noqa: ARG001 - one signature for all modules
+    """The checks of this module."""
+    return [
+        AuditCheck(
+            name="unencrypted-hard-drive",
+            needs=NEEDS,
+            judge=judge_disks,
+            grace_period=1 * DAY,
+            help="Every file system and every swap area on the machine's own disks is encrypted "
+            "(LUKS or another dm-crypt, ZFS's or bcachefs's own), but for what is needed to "
+            "start it. If one is not: reinstall with disk encryption, or convert it from a "
+            "rescue system with cryptsetup reencrypt --encrypt; give swap a random key in "
+            "/etc/crypttab.",
+        )
+    ]
+
+
+def judge_disks(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
+    """Whether all data at rest is encrypted. The first row that fits decides.
+
+    | what was reported                                          | verdict             |
+    |------------------------------------------------------------|---------------------|
+    | no object, or a state that is none of the three            | unknown             |
+    | state not_encrypted                                        | fail                |
+    | any volume is not_encrypted, whatever the state            | fail                |
+    | state unknown                                              | unknown, its reason |
+    | state encrypted, a volume unknown or without a known state | unknown             |
+    | state encrypted, and no volume is encrypted                | unknown             |
+    | state encrypted, every volume encrypted or exempt          | pass                |
+    """
+    value = client.report["hd_encryption"].get("value")
+    if not isinstance(value, dict):
+        return _NOT_UNDERSTOOD
+    state, volumes = value.get("state"), _volumes(value)
+    if state not in ("encrypted", "not_encrypted", "unknown"):
+        return _NOT_UNDERSTOOD
+    plain = [volume for volume in volumes if volume.get("state") == "not_encrypted"]
+    if state == "not_encrypted" or plain:
+        return _fail(value, plain)
+    if state == "unknown":
+        return _unknown(value)
+    states = {volume.get("state") for volume in volumes}
+    if "encrypted" not in states or not states <= {"encrypted", "exempt"}:
+        message = "the disks are reported as encrypted, but not each of the volumes"
+        return Verdict(state="unknown", message=message, evidence=_evidence(volumes))
+    return PASS
+
+
+_NOT_UNDERSTOOD = Verdict(state="unknown", message="the value of hd_encryption is not understood")
+
+
+def _volumes(value: Mapping[str, JSON]) -> list[Mapping[str, JSON]]:
+    volumes = value.get("volumes")
+    if not isinstance(volumes, list):
+        return []
+    return [v if isinstance(v, dict) else {} for v in volumes]
+
+
+def _fail(value: Mapping[str, JSON], plain: Sequence[Mapping[str, JSON]]) -> Verdict:
+    where = [f"{_text(v, 'mount')} is {_text(v, 'reason') or 'in plain'}" for v in plain]
+    more = f"; {len(where) - _NAMED} more volumes are plain" if len(where) > _NAMED else ""
+    said = "; ".join(where[:_NAMED]) + more
+    if not said:
+        said = _text(value, "reason") or "the disks are not encrypted"
+    return Verdict(
+        state="fail",
+        message=f"{said}. {_mend(plain)}",
+        evidence=_evidence(plain),
+    )
+
+
+def _mend(plain: Sequence[Mapping[str, JSON]]) -> str:
+    """What to do, by what is plain."""
+    what = "it" if len(plain) == 1 else "them"
+    mounts = {volume.get("mount") for volume in plain}
+    if mounts == {"swap"}:
+        return f"Encrypt {what} with a random key: option swap in /etc/crypttab"
+    if all(volume.get("fstype") == "zfs" for volume in plain) and plain:
+        return f"Encrypt {what}: copy the data to a data set with encryption=on"
+    return f"Encrypt {what if plain else 'them'}: back up, then reinstall with disk encryption"
+
+
+def _unknown(value: Mapping[str, JSON]) -> Verdict:
+    reason = _text(value, "reason") or "no reason was reported"
+    volumes = [v for v in _volumes(value) if v.get("state") not in ("encrypted", "exempt")]
+    return Verdict(state="unknown", message=reason, evidence=_evidence(volumes))
+
+
+def _text(value: Mapping[str, JSON], key: str) -> str:
+    text = value.get(key)
+    return text[:200] if isinstance(text, str) else ""
+
+
+def _evidence(volumes: Sequence[Mapping[str, JSON]]) -> JSON:
+    keys = ("mount", "device", "fstype", "state", "chain", "reason")
+    shown = [{key: v[key] for key in keys if key in v} for v in volumes[:_SHOWN]]
+    return {"volumes": shown, "count": len(volumes)}
