@@ -32,7 +32,7 @@ SERVER_SETTINGS = """\
 # told at once. A real server leaves `audit` out and gets the checks' own.
 url: http://127.0.0.1:{port}
 listen: 127.0.0.1:{port}
-store: sqlite:///{folder}/server/qlmdm.sqlite
+store: sqlite://{folder}/server/qlmdm.sqlite
 keys: {folder}/server/keys
 workers: 1
 audit:

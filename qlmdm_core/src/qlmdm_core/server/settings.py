@@ -87,7 +87,7 @@ class ServerSettings:
     url: str = setting(help="The address that clients use, as in https://qlmdm.example.com.")
     listen: str = setting("127.0.0.1:8421", "Address and port, or unix:/path, to listen on.")
     store: str = setting(
-        "sqlite:////var/lib/qlmdm/server/qlmdm.sqlite",
+        "sqlite:///var/lib/qlmdm/server/qlmdm.sqlite",
         "The database: sqlite:///PATH or mongodb://HOST/NAME.",
     )
     keys: str = setting(

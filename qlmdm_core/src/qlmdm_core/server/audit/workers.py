@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from qlmdm_core.errors import StoreUnavailableError
+from qlmdm_core.errors import QlmdmError, StoreUnavailableError
 from qlmdm_core.server.audit.judge import Judge
 from qlmdm_core.server.audit.rules import Rule
 from qlmdm_core.store import Store
@@ -82,19 +82,18 @@ def _step(fleet: Fleet, tally: Tally, running: set[_Worker]) -> None:
         ready = [key.data for key, _ in selector.select(max(0.0, wait))]
     late = [w for w in running if w not in ready and w.deadline <= time.monotonic()]
     for worker in [*ready, *late]:
-        if worker in ready and worker.read(tally):
-            if worker.after != _DONE:
-                continue
-            worker.kill()
-        else:
-            blame = worker.kill()
-            if not 0 <= blame < len(fleet.rules):
-                raise worker.failure()
-            why = "took too long" if worker in late else "crashed"
-            name = fleet.rules[blame].name
-            tally.broken[name] = f"the check itself {why}, so it was left out of this audit"
-            running.add(_Worker(fleet, tally.broken, worker.after, worker.upto))
+        if worker in ready and worker.read(tally) and worker.after != _DONE:
+            continue
         running.discard(worker)
+        blame = worker.kill()
+        if worker.after == _DONE:
+            continue
+        if blame >= len(fleet.rules):
+            raise worker.failure()
+        why = "took too long" if worker in late else "crashed"
+        name = fleet.rules[blame].name
+        tally.broken[name] = f"the check itself {why}, so it was left out of this audit"
+        running.add(_Worker(fleet, tally.broken, worker.after, worker.upto))
 
 
 def _ranges(processes: int) -> list[tuple[str | None, str]]:
@@ -214,5 +213,6 @@ def _work(
             tell("page", len(mine), after)
     except Exception as error:
         asked[:] = struct.pack("H", _IDLE)
-        tell("error", 0, f"{type(error).__name__}: {error}".replace("\n", " ")[:2000])
+        said = str(error) if isinstance(error, QlmdmError) else f"{type(error).__name__}: {error}"
+        tell("error", 0, said.replace("\n", " ")[:2000])
         raise
