@@ -59,8 +59,8 @@ def judge_disks(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
         return _fail(value, plain)
     if state == "unknown":
         return _unknown(value)
-    states = {volume.get("state") for volume in volumes}
-    if "encrypted" not in states or not states <= {"encrypted", "exempt"}:
+    states = [volume.get("state") for volume in volumes]
+    if "encrypted" not in states or not all(s in ("encrypted", "exempt") for s in states):
         message = "the disks are reported as encrypted, but not each of the volumes"
         return Verdict(state="unknown", message=message, evidence=_evidence(volumes))
     return PASS
@@ -92,8 +92,7 @@ def _fail(value: Mapping[str, JSON], plain: Sequence[Mapping[str, JSON]]) -> Ver
 def _mend(plain: Sequence[Mapping[str, JSON]]) -> str:
     """What to do, by what is plain."""
     what = "it" if len(plain) == 1 else "them"
-    mounts = {volume.get("mount") for volume in plain}
-    if mounts == {"swap"}:
+    if plain and all(volume.get("mount") == "swap" for volume in plain):
         return f"Encrypt {what} with a random key: option swap in /etc/crypttab"
     if all(volume.get("fstype") == "zfs" for volume in plain) and plain:
         return f"Encrypt {what}: copy the data to a data set with encryption=on"
