@@ -37,7 +37,7 @@ class Audit:
     def run(
         self,
         now: datetime,
-        tell: Callable[[Sequence[Alert]], None],
+        tell: Callable[[Sequence[Alert]], None] | None,
         *,
         everything: bool = False,
         only: frozenset[str] | None = None,
@@ -45,6 +45,7 @@ class Audit:
         """Judge, then `tell` what is due, then remember that it was told.
 
         In this order, so that an audit that is killed says a thing twice rather than never.
+        Without `tell` it only judges: what is due stays due.
         Raises `BusyError` while another audit is at work.
         """
         store = self.open_store()
@@ -53,7 +54,9 @@ class Audit:
             raise BusyError("another qlmdm-audit is at work; nothing was done")
         try:
             tally = self._judge(store, now, everything=everything, only=only)
-            due, alerts = self._due(store, now, only)
+            if tell is None:
+                return Outcome(tally=tally)
+            due, alerts = self._due(store, now)
             if alerts:
                 tell(alerts)
             failures = self._notify(store, now, alerts)
@@ -88,15 +91,9 @@ class Audit:
             store.set_meta(RULES_VERSION, wanted)
         return tally
 
-    def _due(
-        self, store: Store, now: datetime, only: frozenset[str] | None
-    ) -> tuple[list[Issue], list[Alert]]:
+    def _due(self, store: Store, now: datetime) -> tuple[list[Issue], list[Alert]]:
         """The issues to tell of now, and how."""
-        due = [
-            issue
-            for issue in _all_due(store, now)
-            if (only is None or issue.cid in only) and not is_snoozed(issue, now)
-        ]
+        due = [issue for issue in _all_due(store, now) if not is_snoozed(issue, now)]
         by_client: dict[str, list[Issue]] = {}
         for issue in due:
             by_client.setdefault(issue.cid, []).append(issue)
@@ -159,8 +156,8 @@ class Outcome:
     """What an audit did and said."""
 
     tally: Tally
-    alerts: Sequence[Alert]
-    notifier_failures: dict[str, str]
+    alerts: Sequence[Alert] = ()
+    notifier_failures: dict[str, str] = field(default_factory=dict)
 
 
 def client_alerts(issues: Sequence[Issue], client: Client, now: datetime) -> list[Alert]:

@@ -49,7 +49,7 @@ def open_sqlite(url: str) -> SqliteStore:
         path = "/" + path.lstrip("/")
     if not path or path.endswith("/") or path.startswith(":") or "\0" in path:
         raise SettingsError(
-            f"{url!r} names no file: expected sqlite:///absolute/path", key="store.url"
+            f"{url!r} names no file: expected sqlite:///absolute/path", key="store"
         )
     return SqliteStore(path)
 

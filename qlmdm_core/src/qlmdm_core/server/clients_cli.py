@@ -1,0 +1,217 @@
+"""`qlmdm-clients`: invite machines, and see the fleet."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import getpass
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+
+import orjson
+
+from qlmdm_core import cli
+from qlmdm_core.api import JSON
+from qlmdm_core.errors import UsageError
+from qlmdm_core.server import invitations
+from qlmdm_core.server.context import open_context
+from qlmdm_core.server.lookup import find_client
+from qlmdm_core.server.tables import ago, print_table, when
+from qlmdm_core.store import Store
+from qlmdm_core.store.records import Client
+from qlmdm_core.units import parse_duration
+
+EXAMPLES = """\
+  qlmdm-clients invite --uses 20 --expires 2d --output token   for twenty machines
+  qlmdm-clients invite --email ada@example.com --tag laptops   for one, with an owner
+  qlmdm-clients list
+  qlmdm-clients show laptop7"""
+
+
+def main() -> int:
+    """The command."""
+    return cli.run(_main, "qlmdm-clients")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.base_parser("qlmdm-clients", "Invite machines, and see the fleet.", EXAMPLES)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    invite = actions.add_parser("invite", help="make a token with which machines can enrol")
+    invite.add_argument("--uses", type=int, default=1, help="how many machines (1)")
+    invite.add_argument("--expires", default="1 day", help="how long it can be used (1 day)")
+    invite.add_argument("--tag", action="append", default=[], help="a tag for these machines")
+    invite.add_argument("--email", help="whose machines these are")
+    invite.add_argument(
+        "--output", metavar="FILE", help="write the token to a new file (0600), don't print it"
+    )
+    listing = actions.add_parser("list", help="all clients, by hostname")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    show = actions.add_parser("show", help="one client: what it reported, what is wrong")
+    show.add_argument("client", metavar="CLIENT", help="hostname or id")
+    show.add_argument("--json", action="store_true", help="print JSON instead of text")
+    return parser
+
+
+def _main(argv: Sequence[str]) -> int:
+    args = _parser().parse_args(argv)
+    now = datetime.now(timezone.utc)
+    with open_context(args.settings).store() as store:
+        if args.action == "invite":
+            return _invite(store, args, now)
+        if args.action == "list":
+            return _list(store, args, now)
+        return _show(store, args, now)
+
+
+def _invite(store: Store, args: argparse.Namespace, now: datetime) -> int:
+    try:
+        lifetime = parse_duration(args.expires)
+    except ValueError as error:
+        raise UsageError(f"--expires: {error}") from None
+    if not 1 <= args.uses <= 1_000_000 or lifetime <= 0:
+        raise UsageError("--uses and --expires: expected at least one use and some time")
+    if args.output and os.path.lexists(args.output):
+        raise UsageError(f"--output: {args.output} is there already; name a new file")
+    token = invitations.invite(
+        store,
+        now=now,
+        uses=args.uses,
+        expires_at=now + timedelta(seconds=lifetime),
+        created_by=getpass.getuser(),
+        tags=tuple(args.tag),
+        user_email=args.email,
+    )
+    if args.output:
+        _write_new(args.output, f"{token}\n")
+        until = when(now + timedelta(seconds=lifetime))
+        print(f"{args.output}: good for {args.uses} machines until {until}", file=sys.stderr)
+    else:
+        print(token)
+    return 0
+
+
+def _write_new(path: str, text: str) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"--output: {path}: {error.strerror}") from None
+
+
+def all_clients(store: Store) -> Iterator[Client]:
+    """Every client, by hostname, read page by page."""
+    after: str | None = None
+    while True:
+        page = store.clients(after=after)
+        yield from page.clients
+        after = page.after
+        if after is None:
+            return
+
+
+def _list(store: Store, args: argparse.Namespace, now: datetime) -> int:
+    wrong = _count_by_client(store)
+    if args.json:
+        for client in all_clients(store):
+            print(json.dumps({**as_json(client), "verdicts": wrong.get(client.cid, {})}))
+        return 0
+    rows = [
+        [
+            client.hostname + ("" if client.status == "active" else f" ({client.status})"),
+            client.user_email or "",
+            _os(client),
+            ago(client.last_seen_at, now),
+            _issues(wrong.get(client.cid, {})),
+        ]
+        for client in all_clients(store)
+    ]
+    if not rows:
+        print("no clients yet; invite some with: qlmdm-clients invite")
+        return 0
+    print_table(["client", "user", "os", "last seen", "verdicts"], rows)
+    return 0
+
+
+def _count_by_client(store: Store) -> dict[str, Counter[str]]:
+    """For each client, how many checks fail and how many are unknown."""
+    counts: dict[str, Counter[str]] = {}
+    after: str | None = None
+    while True:
+        page = store.verdicts(after=after)
+        for record in page:
+            counts.setdefault(record.cid, Counter())[record.state] += 1
+        if len(page) < 1000:
+            return counts
+        after = f"{page[-1].check}:{page[-1].cid}"
+
+
+def _os(client: Client) -> str:
+    facts = client.facts
+    words = [facts.get("os_info.id"), facts.get("os_info.version_id")]
+    return " ".join(str(word) for word in words if word)
+
+
+def _issues(counts: Mapping[str, int]) -> str:
+    texts = [f"{counts[state]} {state}" for state in ("fail", "unknown") if counts.get(state)]
+    return ", ".join(texts) or "none"
+
+
+def as_json(client: Client) -> dict[str, JSON]:
+    """A client as `--json` prints it: the stored fields, times in ISO 8601, without the key."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in dataclasses.asdict(client).items()
+        if name != "public_key"
+    }
+
+
+def _show(store: Store, args: argparse.Namespace, now: datetime) -> int:
+    client = find_client(store, args.client)
+    report: dict[str, JSON] = orjson.loads(store.report(client.cid) or b"{}")
+    verdicts = store.verdicts(cid=client.cid)
+    if args.json:
+        wrong = [
+            {"check": v.check, "state": v.state, "since_at": v.since_at.isoformat()}
+            | {"message": v.message, "evidence": v.evidence}
+            for v in verdicts
+        ]
+        print(json.dumps({**as_json(client), "report": report, "verdicts": wrong}, indent=2))
+        return 0
+    print(f"{client.hostname} ({client.cid})")
+    print(f"  user       {client.user_email or 'not known'}")
+    print(f"  tags       {', '.join(client.tags) or 'none'}")
+    print(f"  status     {client.status}, enrolled {when(client.enrolled_at)}")
+    print(f"  last seen  {when(client.last_seen_at)} ({ago(client.last_seen_at, now)})")
+    print(f"  key        {client.fingerprint}")
+    for name, value in client.flags.items():
+        print(f"  flag       {name}: {json.dumps(value)}")
+    print()
+    print_table(["collector", "status", "state", "collected", "changed"], _collector_rows(report))
+    if verdicts:
+        print()
+        rows = [[v.check, v.state, ago(v.since_at, now), v.message[:160]] for v in verdicts]
+        print_table(["check", "verdict", "since", "message"], rows)
+    return 0
+
+
+def _collector_rows(report: Mapping[str, Mapping[str, JSON]]) -> list[list[str]]:
+    rows = []
+    for name, result in sorted(report.items()):
+        value = result.get("value")
+        state = value.get("state") if isinstance(value, dict) else result.get("error")
+        reason = value.get("reason") if isinstance(value, dict) else None
+        rows.append(
+            [
+                name,
+                str(result.get("status")),
+                f"{state}: {reason}"[:100] if reason else str(state)[:100],
+                str(result.get("collected_at", ""))[:19],
+                str(result.get("changed_at", ""))[:19],
+            ]
+        )
+    return rows
