@@ -207,6 +207,7 @@ def test_a_setting_for_a_check_that_is_not_there_is_a_mistake() -> None:
     settings = AuditSettings(checks={"firewal": CheckSettings()})
     with pytest.raises(SettingsError, match=r"audit\.checks\.firewal.*there is no such check"):
         rules([("a", FIREWALL)], settings, "s.yml")
+    assert len(rules([("a", FIREWALL)], settings, complete=False)) == 1
 
 
 def test_a_site_check_judges_by_its_query() -> None:

@@ -33,11 +33,16 @@ class Rule:
 
 
 def rules(
-    checks: Sequence[tuple[str, AuditCheck]], settings: AuditSettings, file: str = "settings"
+    checks: Sequence[tuple[str, AuditCheck]],
+    settings: AuditSettings,
+    file: str = "settings",
+    *,
+    complete: bool = True,
 ) -> list[Rule]:
     """The rules, by name. `checks` are (owner, check), free of conflicts.
 
-    Raises `SettingsError` for a setting that names a check that is not there, or a site check
+    `complete`: no plugin failed, so a setting for a check that is not there is a mistake; if one
+    did, the check may be that plugin's, and must not stop the others. Raises `SettingsError` for a setting that names a check that is not there, or a site check
     whose name is taken or whose query is wrong.
     """
     known = {check.name: (owner, check) for owner, check in checks}
@@ -49,7 +54,7 @@ def rules(
                 key=f"audit.site_checks.{name}",
             )
         known[name] = ("settings", _site_check(name, site_check, file))
-    for name in settings.checks:
+    for name in settings.checks if complete else ():
         if name not in known:
             raise SettingsError(
                 f"there is no such check; there are: {', '.join(sorted(known))}",
