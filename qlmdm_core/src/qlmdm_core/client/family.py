@@ -1,0 +1,383 @@
+"""The child processes of one process: forked, listened to, limited, and ended for certain.
+
+Two kinds of process in a collect have such a family: the warden, whose children are workers,
+and each worker, whose children are collectors. Neither trusts its children; whatever they do
+arrives here as an `Event`, and `end` leaves nothing of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import selectors
+import signal
+import socket
+import time
+import warnings
+from collections.abc import Callable
+from typing import Literal, NamedTuple, NoReturn
+
+from qlmdm_core.api import JSON
+from qlmdm_core.client import limits as limit_module
+from qlmdm_core.client import newborn, reaper
+from qlmdm_core.client.cgroups import Group, RunGroup
+from qlmdm_core.client.frames import Frame, FrameError, FrameReader, encode
+from qlmdm_core.client.limits import Limits, Prctl
+
+EVIDENCE_BYTES = 4096
+"""How much of what a child printed is kept: its last words."""
+WATCH_SECONDS = 0.25
+"""How often it is checked whether a child breaks its limits."""
+SWEEP_SECONDS = 0.01
+LONGEST_SWEEP_SECONDS = 0.5
+"""How soon, at first and at most, to look again for what was left behind."""
+END_SECONDS = 3.0
+"""How long to try to kill what can't be killed: a process that waits for a broken disk."""
+
+
+class Event(NamedTuple):
+    """Something that a child did, or that was found out about it."""
+
+    kind: Literal["frame", "broken", "noisy", "overdue", "exceeded", "ended"]
+    child: Child
+    frame: Frame | None = None
+    why: str = ""
+
+
+class Child:
+    """One child process, from fork to exit."""
+
+    def __init__(self, name: str, pid: int, channel: FrameReader, noise: int) -> None:
+        self.name = name
+        self.pid = pid
+        self.channel = channel
+        self.noise = noise
+        self.noise_bytes = 0
+        self.last_words = b""
+        self.pidfd = -1
+        self.group: Group | None = None
+        self.started = time.monotonic()
+        self.deadline: float | None = None
+        self.status: int | None = None
+        """As waitpid(2) gives it; None while it lives."""
+        self.doomed = False
+        """It was killed by us."""
+
+    def send(self, header: dict[str, JSON]) -> bool:
+        """Tell it something; False if it does not listen."""
+        message = encode(header)
+        try:
+            return os.write(self.channel.fd, message) == len(message)
+        except OSError:
+            return False
+
+    def evidence(self) -> str:
+        """The last of what it printed."""
+        return self.last_words.decode("utf-8", "replace").strip()
+
+    def seconds(self) -> float:
+        """How long ago it started."""
+        return time.monotonic() - self.started
+
+    def ending(self) -> str:
+        """How it ended, for a person."""
+        if self.status is None:
+            return "still runs"
+        if os.WIFSIGNALED(self.status):
+            number = os.WTERMSIG(self.status)
+            known = number in set(signal.Signals)
+            return f"was killed by {signal.Signals(number).name if known else f'signal {number}'}"
+        return f"exited with status {os.WEXITSTATUS(self.status)}"
+
+
+class Family:
+    """All children of this process. There may be only one family in a process."""
+
+    def __init__(self, limits: Limits, prctl: Prctl, groups: RunGroup | None) -> None:
+        self.limits = limits
+        self.groups = groups
+        self.children: dict[int, Child] = {}
+        self._prctl = prctl
+        self._selector = selectors.DefaultSelector()
+        self._strays: set[int] = set()
+        self._sweep_due = False
+        self._sweep_pause = SWEEP_SECONDS
+        self._next_watch = time.monotonic() + WATCH_SECONDS
+        self._tasks_before = limit_module.tasks_on_machine()
+        self._emptied: list[Group] = []
+        self.heard = False
+        """Somebody else than a child has something to say, see `listen`."""
+        prctl.become_subreaper()
+
+    def listen(self, fd: int) -> None:
+        """Wake up from `events` also when this descriptor can be read: `heard` is then set."""
+        self._selector.register(fd, selectors.EVENT_READ, None)
+
+    # --- a child begins ----------------------------------------------------------------------
+
+    def fork(
+        self,
+        name: str,
+        main: Callable[[int], None],
+        *,
+        timeout: float | None,
+        group_name: str,
+        max_body: int,
+        two_way: bool = False,
+    ) -> Child:
+        """Start a child that runs `main(channel)` and ends; it inherits nothing else.
+
+        Raises `OSError` if the machine has no process or descriptor left.
+        """
+        fds: list[int] = []
+        try:
+            if two_way:
+                ours, theirs = (end.detach() for end in socket.socketpair())
+            else:
+                ours, theirs = os.pipe()
+            fds += [ours, theirs]
+            noise, noise_end = os.pipe()
+            fds += [noise, noise_end]
+            os.set_blocking(ours, False)
+            os.set_blocking(noise, False)
+            group = self.groups.child(group_name, self.limits) if self.groups else None
+            parent = os.getpid()
+            pid = _fork()
+        except OSError:
+            for fd in fds:
+                os.close(fd)
+            raise
+        if pid == 0:
+            self._run_child(name, main, parent, theirs, noise_end, group)
+        os.close(theirs)
+        os.close(noise_end)
+        child = Child(name, pid, FrameReader(ours, max_body=max_body), noise)
+        child.group = group
+        child.deadline = None if timeout is None else child.started + timeout
+        self.children[pid] = child
+        with contextlib.suppress(OSError):  # before Linux 5.3: `events` then looks by itself
+            child.pidfd = os.pidfd_open(pid)
+        for fd in (child.channel.fd, child.noise, child.pidfd):
+            if fd >= 0:
+                self._selector.register(fd, selectors.EVENT_READ, child)
+        return child
+
+    def _run_child(
+        self,
+        name: str,
+        main: Callable[[int], None],
+        parent: int,
+        channel: int,
+        noise: int,
+        group: Group | None,
+    ) -> NoReturn:
+        try:
+            self._prctl.die_with_parent(parent)
+            os.setsid()
+            if group is not None:
+                with contextlib.suppress(OSError):  # the other limits hold all the same
+                    group.enter()
+            former = newborn.settle_in(name, channel, noise)
+            limit_module.apply(self.limits)
+            main(newborn.CHANNEL)
+            del former  # not before
+        except BaseException as error:  # noqa: BLE001 - nothing may return from here
+            os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+            os._exit(1)
+        os._exit(0)
+
+    # --- a child lives -----------------------------------------------------------------------
+
+    def events(self, timeout: float | None = None) -> list[Event]:
+        """Wait for something to happen, at most `timeout` seconds, and say what did."""
+        events: list[Event] = []
+        self.heard = False
+        for key, _ in self._selector.select(self._patience(timeout)):
+            child: Child | None = key.data
+            if child is None:
+                self.heard = True
+            elif self.children.get(child.pid) is not child:
+                continue  # it was buried a moment ago, in this very loop
+            elif key.fd == child.channel.fd:
+                events += self._read(child)
+            elif key.fd == child.noise:
+                events += self._listen_to_noise(child)
+            else:
+                events += self._ended(child)
+        events += self._check_all()
+        return events
+
+    def _patience(self, timeout: float | None) -> float | None:
+        now = time.monotonic()
+        waits = [] if timeout is None else [timeout]
+        for child in self.children.values():
+            if child.deadline is not None and not child.doomed:
+                waits.append(child.deadline - now)
+            if child.pidfd < 0:
+                waits.append(0.05)
+        if self.children:
+            waits.append(self._next_watch - now)
+        if self._sweep_due:
+            waits.append(self._sweep_pause if self._strays else 0.0)
+        return max(0.0, min(waits)) if waits else None
+
+    def _read(self, child: Child) -> list[Event]:
+        try:
+            frames = child.channel.read()
+        except FrameError as error:
+            self._forget(child.channel.fd)
+            child.channel.ended = True
+            return [Event("broken", child, why=str(error))]
+        if child.channel.ended:
+            self._forget(child.channel.fd)
+        return [Event("frame", child, frame) for frame in frames]
+
+    def _listen_to_noise(self, child: Child) -> list[Event]:
+        try:
+            chunk = os.read(child.noise, 1 << 16)
+        except OSError:
+            return []
+        if not chunk:
+            self._forget(child.noise)
+            return []
+        before, child.noise_bytes = child.noise_bytes, child.noise_bytes + len(chunk)
+        child.last_words = (child.last_words + chunk)[-EVIDENCE_BYTES:]
+        most = self.limits.output_bytes
+        if before <= most < child.noise_bytes:
+            return [Event("noisy", child, why=f"it printed more than {most} bytes")]
+        return []
+
+    def _ended(self, child: Child) -> list[Event]:
+        """It has ended, if it has: what it said before that comes first."""
+        if child.status is None:
+            try:
+                pid, status = os.waitpid(child.pid, os.WNOHANG)
+            except ChildProcessError:
+                pid, status = child.pid, 0
+            if pid == 0:
+                return []
+            child.status = status
+        events: list[Event] = []
+        while not child.channel.ended and _readable(child.channel.fd):
+            events += self._read(child)
+        while child.noise_bytes <= self.limits.output_bytes and _readable(child.noise):
+            before = child.noise_bytes
+            self._listen_to_noise(child)
+            if child.noise_bytes == before:
+                break
+        if not child.doomed and (why := self._exceeded(child, crowded=False)):
+            events.append(Event("exceeded", child, why=why))
+        self._bury(child)
+        return [*events, Event("ended", child)]
+
+    def _bury(self, child: Child) -> None:
+        del self.children[child.pid]
+        for fd in (child.channel.fd, child.noise, child.pidfd):
+            if fd >= 0:
+                self._forget(fd)
+                os.close(fd)
+        if child.group is not None:
+            child.group.kill()
+            self._emptied.append(child.group)
+        self._sweep_due = True
+
+    def _forget(self, fd: int) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(fd)
+
+    def _check_all(self) -> list[Event]:
+        now = time.monotonic()
+        events: list[Event] = []
+        watch = now >= self._next_watch
+        crowded = watch and (
+            limit_module.tasks_on_machine() > self._tasks_before + self.limits.processes
+        )
+        for child in list(self.children.values()):
+            if child.pidfd < 0:
+                events += self._ended(child)
+            if child.doomed or child.status is not None:
+                continue
+            if child.deadline is not None and now >= child.deadline:
+                events.append(Event("overdue", child))
+            elif watch and (why := self._exceeded(child, crowded=crowded)):
+                events.append(Event("exceeded", child, why=why))
+        if watch:
+            self._next_watch = now + WATCH_SECONDS
+        if self._sweep_due or watch:
+            self._sweep()
+        return events
+
+    def _exceeded(self, child: Child, *, crowded: bool) -> str:
+        """Which limit it broke, in words; empty if none."""
+        if self.groups is not None and self.groups.limited and child.group is not None:
+            return child.group.exceeded(self.limits)
+        most = self.limits.processes
+        if crowded and reaper.count_descendants(child.pid, stop_at=most + 1) > most:
+            return f"it started more than {most} processes"
+        return ""
+
+    # --- a child's end -----------------------------------------------------------------------
+
+    def kill(self, child: Child) -> None:
+        """Kill a child and all that is still below it; its `ended` follows."""
+        child.doomed = True
+        if child.status is not None:
+            return
+        if child.group is not None:
+            child.group.kill()
+        reaper.kill_tree(child.pid)
+
+    def _sweep(self) -> None:
+        """Kill what dead children left; while something is left, `events` comes back soon."""
+        reaper.reap(self._reaped)
+        before, self._strays = self._strays, reaper.kill_strays(self.children)
+        if not self._strays:
+            self._sweep_due = False
+        elif self._strays <= before:
+            self._sweep_pause = min(self._sweep_pause * 1.5, LONGEST_SWEEP_SECONDS)
+        else:
+            self._sweep_due = True
+            self._sweep_pause = SWEEP_SECONDS
+            if before:
+                self._hurry()
+        self._emptied = [group for group in self._emptied if not group.remove()]
+
+    def _reaped(self, pid: int, status: int) -> None:
+        if pid in self.children:
+            self.children[pid].status = status
+
+    def _hurry(self) -> None:
+        """Go before everything else: what is being killed may be forking as fast as it can."""
+        limit_module.be_nice(-20)
+
+    def end(self) -> list[str]:
+        """Kill every child and all they left; returns what could not be killed, described."""
+        for child in list(self.children.values()):
+            self.kill(child)
+        give_up = time.monotonic() + END_SECONDS
+        survivors: list[str] = []
+        while reaper.reap(self._reaped) or self.children:
+            if time.monotonic() > give_up:
+                survivors = [reaper.describe(pid) for pid in reaper.child_pids(os.getpid())]
+                break
+            self._sweep_due = True
+            self.events(SWEEP_SECONDS)
+        for group in self._emptied:
+            group.remove()
+        self._selector.close()
+        return survivors
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # A plugin may have left threads in its worker. They do not exist in the child, and
+        # what they held is that plugin's own loss.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,413 @@
+"""The process between the client and the plugins: it starts the workers and leaves nothing of them.
+
+The client itself may not be the one that does this: to be sure that nothing is left, one has
+to kill every child that one does not know, and the client may have children of its own. The
+warden runs no plugin's code, so it always answers; when the client goes away, whatever the
+reason, it sees the end of its channel, kills everything, and goes too.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import partial
+
+from qlmdm_core.api import JSON
+from qlmdm_core.client import frames, newborn
+from qlmdm_core.client.cgroups import RunGroup
+from qlmdm_core.client.family import Child, Event, Family
+from qlmdm_core.client.frames import Frame, FrameReader
+from qlmdm_core.client.limits import Prctl, be_nice
+from qlmdm_core.client.plan import Descriptor, Plan
+from qlmdm_core.client.slots import Slots
+from qlmdm_core.client.worker import Worker
+from qlmdm_core.plugins import PluginEntry, PluginFailure, resolve_conflicts
+
+REGISTRATION_SECONDS = 1.0
+"""How long collectors wait for other distributions to register, which may claim their names."""
+SLACK_SECONDS = 2.0
+"""How long after a collector's deadline its worker may take to say that it is over."""
+
+
+class _StopError(BaseException):
+    """Somebody told this process to end (SIGTERM)."""
+
+
+class Branch:
+    """One distribution: its worker, and what is known of its collectors."""
+
+    def __init__(self, index: int, entries: tuple[PluginEntry, ...]) -> None:
+        self.index = index
+        self.entries = entries
+        self.distribution = entries[0].distribution
+        self.child: Child | None = None
+        self.registered = False
+        self.over = False
+        self.stopping = False
+        self.babbles = False
+        """Its worker wrote what makes no sense; nothing more of it is read."""
+        self.verdict = ""
+        """Why its worker was killed."""
+        self.offers: list[tuple[PluginEntry, Descriptor]] = []
+        self.adapters: list[str] = []
+        self.queue: list[Descriptor] = []
+        self.running: dict[str, tuple[Descriptor, float]] = {}
+        """What was started, and by when its worker must have said what came of it."""
+
+    def failure(self, stage: str, error: str, last_words: str = "") -> PluginFailure:
+        """Something that befell the distribution as a whole."""
+        names = ", ".join(entry.name for entry in self.entries)
+        trace = tuple(last_words.splitlines()[-20:])
+        return PluginFailure(
+            distribution=self.distribution,
+            entry_point=names,
+            stage=stage,
+            error=error,
+            trace=trace,
+        )
+
+
+class Warden:
+    """One collect, seen from the process that is responsible for it."""
+
+    def __init__(self, plan: Plan, prctl: Prctl, channel: int) -> None:
+        self._plan = plan
+        self._prctl = prctl
+        self._client = FrameReader(channel)
+        self._groups = RunGroup.create() if plan.use_cgroups else None
+        self._family = Family(plan.limits, prctl, self._groups)
+        self._branches = [Branch(i, entries) for i, entries in enumerate(plan.distributions)]
+        self._slots = Slots(plan.slots)
+        self._begun = time.monotonic()
+        self._decided = 0
+        self._seen: set[str] = set()
+        """The collectors about which everything was decided: queued, or not to be run."""
+        self._conflicts: dict[str, str] = {}
+        self._failures: list[PluginFailure] = []
+
+    # --- the course of it --------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Do it all. Whatever happens, no process is left when this returns."""
+        try:
+            self._family.listen(self._client.fd)
+            while not all(branch.over for branch in self._branches):
+                self._proceed()
+                for event in self._family.events(self._patience()):
+                    self._handle(event)
+                if self._family.heard:
+                    return  # the client never speaks: it is gone
+                if time.monotonic() > self._begun + self._plan.deadline:
+                    self._give_up()
+                    break
+        finally:
+            survivors = self._family.end()
+            self._clear_groups()
+        if survivors:
+            self._leftover("", survivors)
+        self._send({"type": "done", "failures": [asdict(failure) for failure in self._failures]})
+
+    def _proceed(self) -> None:
+        """Start and stop what can be started and stopped by now."""
+        for branch in self._branches:
+            if branch.child is None and not branch.over:
+                self._start_worker(branch)
+        if self._may_start():
+            self._decide()
+            for branch in self._branches:
+                while branch.queue and self._start_collector(branch, branch.queue[0]):
+                    branch.queue.pop(0)
+        for branch in self._branches:
+            idle = branch.registered and not branch.queue and not branch.running
+            if idle and self._may_start() and branch.child and not branch.stopping:
+                branch.stopping = True
+                # From now on, it is nothing but in the way.
+                if not branch.child.send({"type": "stop"}):
+                    self._family.kill(branch.child)
+                branch.child.deadline = time.monotonic() + SLACK_SECONDS * 2
+
+    def _patience(self) -> float:
+        now = time.monotonic()
+        waits = [self._begun + self._plan.deadline - now]
+        if not self._may_start():
+            waits.append(self._begun + REGISTRATION_SECONDS - now)
+        if any(branch.queue or not branch.child for branch in self._branches if not branch.over):
+            waits.append(self._slots.wait(now))
+        return max(0.001, min(waits))
+
+    def _may_start(self) -> bool:
+        """Whether enough is known of who claims which name."""
+        if all(branch.registered or branch.over for branch in self._branches):
+            return True
+        late = time.monotonic() >= self._begun + REGISTRATION_SECONDS
+        return late and self._plan.only is None
+
+    def _start_worker(self, branch: Branch) -> None:
+        if not self._slots.take(branch.distribution, time.monotonic()):
+            return
+        main = partial(self._work, branch.index)
+        try:
+            branch.child = self._family.fork(
+                branch.distribution,
+                main,
+                timeout=self._plan.import_timeout,
+                group_name=f"worker-{branch.index}",
+                max_body=frames.MAX_BODY,
+                two_way=True,
+            )
+        except OSError as error:
+            branch.over = True
+            self._failures.append(
+                branch.failure("import", f"no process could be started: {error.strerror}")
+            )
+
+    def _work(self, index: int, channel: int) -> None:
+        """In the worker's process, from here on."""
+        be_nice(0)
+        Worker(self._plan, index, self._prctl, self._groups, channel).run()
+
+    # --- who runs ----------------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        """Queue what is to be run, of all that is known by now and was not decided before."""
+        claims = [offer for branch in self._branches for offer in branch.offers]
+        if len(claims) == self._decided:
+            return
+        self._decided = len(claims)
+        resolved = resolve_conflicts("collector", claims)
+        for failure in resolved.failures:
+            if failure not in self._failures:
+                self._failures.append(failure)
+        accepted = {descriptor.name: (entry, descriptor) for entry, descriptor in resolved.accepted}
+        self._refuse(claims, accepted, resolved.failures)
+        new = [(e, d) for e, d in accepted.values() if d.name not in self._seen]
+        self._seen |= {descriptor.name for _, descriptor in claims}
+        only = self._plan.only
+        known = {descriptor.name for _, descriptor in claims}
+        self._send(
+            {"type": "known", "collectors": [d.to_dict() for _, d in new], "names": sorted(known)}
+        )
+        if only is not None and not only <= known:
+            return  # nothing runs: somebody mistyped
+        for entry, descriptor in new:
+            chosen = descriptor.name in only if only is not None else self._plan.due(descriptor)
+            if chosen:
+                branch = next(b for b in self._branches if entry in b.entries)
+                branch.queue.append(descriptor)
+        for branch in self._branches:
+            branch.queue.sort(key=lambda descriptor: -descriptor.timeout)
+
+    def _refuse(
+        self,
+        claims: Iterable[tuple[PluginEntry, Descriptor]],
+        accepted: dict[str, tuple[PluginEntry, Descriptor]],
+        failures: list[PluginFailure],
+    ) -> None:
+        """Of names that are claimed twice, none runs; one that runs already does not count."""
+        for _, descriptor in claims:
+            name = descriptor.name
+            if name in accepted or name in self._conflicts:
+                continue
+            error = next(failure.error for failure in failures if repr(name) in failure.error)
+            self._conflicts[name] = error
+            for branch in self._branches:
+                branch.queue = [queued for queued in branch.queue if queued.name != name]
+            if self._plan.only is None or name in self._plan.only:
+                self._outcome(descriptor, "conflict", error)
+
+    def _start_collector(self, branch: Branch, descriptor: Descriptor) -> bool:
+        now = time.monotonic()
+        if branch.child is None or not self._slots.take(f"{descriptor.name}:", now):
+            return False
+        adapters = [owner for other in self._branches for owner in other.adapters]
+        branch.running[descriptor.name] = (descriptor, now + descriptor.timeout + SLACK_SECONDS)
+        command = {"type": "start", "name": descriptor.name, "adapters": adapters}
+        if not branch.child.send(command):
+            self._condemn(branch, "it did not listen any more")
+        self._watch(branch)
+        return True
+
+    def _watch(self, branch: Branch) -> None:
+        """Set the moment at which a worker has not done its part."""
+        if branch.child is not None and not branch.stopping:
+            branch.child.deadline = min(
+                (until for _, until in branch.running.values()), default=None
+            )
+
+    # --- what happens ------------------------------------------------------------------------
+
+    def _handle(self, event: Event) -> None:
+        branch = next(branch for branch in self._branches if branch.child is event.child)
+        if event.kind == "frame" and event.frame is not None:
+            if not branch.babbles and not self._understand(branch, event.frame):
+                branch.babbles = True
+                self._condemn(branch, "its process wrote what is no message")
+        elif event.kind == "ended":
+            self._bury(branch)
+        elif event.kind == "overdue" and not branch.registered:
+            seconds = self._plan.import_timeout
+            self._condemn(branch, f"it took longer than {seconds:g} seconds to import")
+        elif event.kind == "overdue":
+            self._condemn(branch, "its process did not end a collector in time")
+        elif event.kind == "broken":
+            self._condemn(branch, f"its process wrote what is no message: {event.why}")
+        elif event.kind == "noisy":
+            self._condemn(branch, event.why)
+        elif not branch.registered or self._limited():
+            # Afterwards its collectors count too, and those are the worker's to judge.
+            self._condemn(branch, event.why)
+
+    def _limited(self) -> bool:
+        return self._groups is not None and self._groups.limited
+
+    def _condemn(self, branch: Branch, verdict: str) -> None:
+        branch.verdict = branch.verdict or verdict
+        if branch.child is not None:
+            self._family.kill(branch.child)
+
+    def _understand(self, branch: Branch, frame: Frame) -> bool:
+        """Do what a worker's message asks for; False if it makes no sense."""
+        try:
+            kind = frame.header["type"]
+            if kind == "registered" and not branch.registered:
+                self._register(branch, frame.header)
+            elif kind == "result":
+                self._result(branch, frame)
+            elif kind == "left":
+                self._leftover(branch.distribution, [str(p) for p in frame.header["processes"]])
+            else:
+                return False
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return False
+        return True
+
+    def _register(self, branch: Branch, header: dict[str, JSON]) -> None:
+        entries = {entry.name: entry for entry in branch.entries}
+        offers = [Descriptor(**fields) for fields in header["collectors"]]
+        failures = [
+            PluginFailure(**{**fields, "trace": tuple(fields["trace"])})
+            for fields in header["failures"]
+        ]
+        branch.offers = [(entries[offer.entry_point], offer) for offer in offers]
+        branch.adapters = [str(owner) for owner in header["adapters"]]
+        self._failures += failures
+        branch.registered = True
+        self._slots.give_back(branch.distribution)
+        self._watch(branch)
+
+    def _result(self, branch: Branch, frame: Frame) -> None:
+        header = frame.header
+        descriptor, _ = branch.running.pop(header["name"])
+        self._slots.give_back(f"{descriptor.name}:")
+        self._watch(branch)
+        if descriptor.name not in self._conflicts:
+            self._send({**header, **_identity(descriptor), "type": "outcome"}, frame.body)
+
+    def _bury(self, branch: Branch) -> None:
+        """A worker has ended: as it was told to, or taking its collectors with it."""
+        branch.over = True
+        self._slots.give_back(branch.distribution)
+        child = branch.child
+        if child is None or (branch.stopping and not branch.running):
+            return
+        how = branch.verdict or f"its process {child.ending()}"
+        if not branch.registered:
+            self._failures.append(branch.failure("import", how, child.evidence()))
+            return
+        self._failures.append(branch.failure("worker", how, child.evidence()))
+        now = time.monotonic()
+        for descriptor, until in branch.running.values():
+            late = now >= until
+            self._outcome(
+                descriptor, "timeout" if late else "crashed", f"{self._whose(branch)}: {how}"
+            )
+            self._slots.give_back(f"{descriptor.name}:")
+        for descriptor in branch.queue:
+            self._outcome(descriptor, "crashed", f"not started; {self._whose(branch)}: {how}")
+        branch.running.clear()
+        branch.queue.clear()
+
+    def _give_up(self) -> None:
+        """The time for everything together has passed."""
+        why = f"the collect as a whole took longer than {self._plan.deadline:g} seconds"
+        for branch in self._branches:
+            if branch.over:
+                continue
+            if not branch.registered:
+                self._failures.append(branch.failure("import", why))
+            for descriptor, _ in branch.running.values():
+                self._outcome(descriptor, "timeout", why)
+            for descriptor in branch.queue:
+                self._outcome(descriptor, "timeout", f"not started: {why}")
+
+    @staticmethod
+    def _whose(branch: Branch) -> str:
+        return f"the process of {branch.distribution}"
+
+    # --- what is told ------------------------------------------------------------------------
+
+    def _outcome(self, descriptor: Descriptor, status: str, error: str) -> None:
+        self._send(
+            {
+                "type": "outcome",
+                "status": status,
+                "error": error,
+                "started_at": time.time(),
+                "seconds": 0.0,
+                "last_words": "",
+                **_identity(descriptor),
+            }
+        )
+
+    def _leftover(self, distribution: str, processes: list[str]) -> None:
+        error = "could not be killed: " + ", ".join(processes)
+        self._failures.append(
+            PluginFailure(distribution=distribution, entry_point="", stage="kill", error=error)
+        )
+
+    def _send(self, header: dict[str, JSON], body: bytes = b"") -> None:
+        frames.send(self._client.fd, header, body)
+
+    def _clear_groups(self) -> None:
+        if self._groups is not None and not self._groups.remove():
+            self._groups.kill()
+            self._groups.remove()
+
+
+def _identity(descriptor: Descriptor) -> dict[str, JSON]:
+    return {
+        "name": descriptor.name,
+        "distribution": descriptor.distribution,
+        "interval": descriptor.interval,
+        "private": descriptor.private,
+        "max_bytes": descriptor.max_bytes,
+    }
+
+
+def run_warden(plan: Plan, prctl: Prctl, channel: int) -> None:
+    """The whole life of the warden's process, straight after fork; it does not return."""
+    try:
+        nothing = os.open("/dev/null", os.O_RDWR)
+        former = newborn.settle_in("warden", channel, nothing)
+        os.setsid()
+        signal.signal(signal.SIGTERM, _stop)
+        gc.freeze()  # nothing of the client's is copied just to be looked through
+        be_nice(-5)
+        try:
+            Warden(plan, prctl, newborn.CHANNEL).run()
+        except (_StopError, BrokenPipeError, ConnectionError):
+            pass  # everything was ended on the way here
+        except Exception:  # noqa: BLE001 - a mistake of ours; the client reports it
+            frames.send(newborn.CHANNEL, {"type": "crash", "error": traceback.format_exc()})
+        del former
+    finally:
+        os._exit(0)
+
+
+def _stop(*_: object) -> None:
+    raise _StopError
