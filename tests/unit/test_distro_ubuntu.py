@@ -385,7 +385,7 @@ def test_a_rolling_relative_without_a_security_archive_can_be_up_to_date(tmp_pat
         (
             "/etc/apt/sources.list.d/debian.sources",
             (
-                "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: bookworm\nComponents: main\n\n"
+                "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: bookworm\n\n"
                 "Enabled: no\nTypes: deb\nURIs: http://deb.debian.org/debian-security\n"
                 "Suites: bookworm-security\n"
             ),

@@ -1,0 +1,125 @@
+"""Judges what the server itself knows of a client: is it heard from, do its collectors work,
+does it use an address that is given up, is it one machine?
+
+These checks need no collector, so that they also judge a client that never reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from functools import partial
+
+from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
+from qlmdm_core.units import say_duration
+from qlmdm_plugins_builtin.policy import DAY, Policy
+
+
+def checks(settings: Policy) -> list[AuditCheck]:
+    """The checks of this module, by a site's policy."""
+    after = settings.not_reporting_after
+    return [
+        AuditCheck(
+            name="not-reporting",
+            judge=partial(judge_reporting, timedelta(seconds=after)),
+            grace_period=2 * DAY,
+            help=f"The client was heard from within the last {say_duration(after)}. If it was "
+            "not, it is switched off, has no network, or cron does not start qlmdm-client-cron "
+            "there.",
+        ),
+        AuditCheck(
+            name="collector-failing",
+            judge=judge_collectors,
+            # A collector that is late once, on a busy machine, is nobody's business.
+            grace_period=1 * DAY,
+            help="Every collector of the client returned a value. One that failed has left the "
+            "checks that need it unknown; qlmdm-collect --explain NAME, on the client, shows "
+            "what it asked and got.",
+        ),
+        AuditCheck(
+            name="deprecated-port",
+            judge=judge_address,
+            grace_period=3600.0,
+            help="The client uses an address of the server that settings do not mark as "
+            "deprecated. Give it the new one: url, in its settings.",
+        ),
+        AuditCheck(
+            name="duplicate-identity",
+            judge=judge_identity,
+            help="The identity is used by one machine only. Two machines use one after a disk "
+            "was cloned, or an image made of an enrolled machine: enrol the copy anew.",
+        ),
+    ]
+
+
+def judge_reporting(after: timedelta, client: ClientView, now: datetime) -> Verdict:
+    """Fails once nothing came from the client for as long as `after`, or since it enrolled."""
+    seen_at = client.last_seen_at or client.enrolled_at
+    silent_at = seen_at + after
+    if now < silent_at:
+        return Verdict(state="pass", valid_until=silent_at)
+    when = f"{seen_at.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+    if client.last_seen_at is None:
+        message = f"enrolled on {when} and never heard from since. Finish its setup"
+    else:
+        message = (
+            f"last heard from on {when}. See whether it is switched on and has a network, "
+            "and whether cron starts qlmdm-client-cron there"
+        )
+    return Verdict(
+        state="fail",
+        message=message,
+        evidence={
+            "last_seen_at": client.last_seen_at.isoformat() if client.last_seen_at else None,
+            "enrolled_at": client.enrolled_at.isoformat(),
+        },
+    )
+
+
+def judge_collectors(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
+    """Fails while a collector of the client gives no value, and says which, and why."""
+    for result in client.report.values():
+        if result.get("status") != "ok":
+            return _failing(client.report)
+    return PASS
+
+
+def _failing(report: Mapping[str, Mapping[str, JSON]]) -> Verdict:
+    failing = {
+        name: str(result.get("error") or result.get("status") or "no status")[:200]
+        for name, result in sorted(report.items())
+        if result.get("status") != "ok"
+    }
+    named = "; ".join(f"{name} ({why[:100]})" for name, why in list(failing.items())[:5])
+    more = f" and {len(failing) - 5} more" if len(failing) > 5 else ""
+    first = next(iter(failing))
+    return Verdict(
+        state="fail",
+        message=f"no value from {named}{more}. "
+        f"On the machine, see: sudo qlmdm-collect --explain {first}",
+        evidence=failing,
+    )
+
+
+def judge_address(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
+    """Fails while the client calls an address that the server's settings give up."""
+    if not client.flags or not (address := client.flags.get("deprecated_url")):
+        return PASS
+    named = f": {address[:200]}" if isinstance(address, str) else ""
+    return Verdict(
+        state="fail",
+        message=f"uses a deprecated address of the server{named}. Change url in its settings",
+        evidence={"deprecated_url": address},
+    )
+
+
+def judge_identity(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
+    """Fails while the server sees two machines behind one identity."""
+    if not client.flags or not (mark := client.flags.get("duplicate_identity")):
+        return PASS
+    return Verdict(
+        state="fail",
+        message="two machines use this identity. Find the copy, and enrol it anew: "
+        "qlmdm-client-setup",
+        evidence={"duplicate_identity": mark},
+    )

@@ -1,0 +1,342 @@
+"""Judges whether a machine gets its updates: pending ones, security, the release, a restart.
+
+A machine passes only if it showed that nothing waits, by package lists that are recent, on a
+release that is still given updates. Time alone can end that: the lists grow old, the release
+comes to its end. Each passing verdict says when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timedelta, timezone
+from functools import partial
+
+from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
+from qlmdm_core.units import say_duration
+from qlmdm_plugins_builtin.policy import DAY, Policy
+
+NEEDS = ("os_updates",)
+_INSTALL = {"ubuntu": "sudo apt full-upgrade", "arch": "sudo pacman -Syu"}
+_REFRESH = {"ubuntu": "sudo apt update", "arch": "sudo pacman -Syu"}
+"""What to type, by the adapter that asked the machine. Never `pacman -Sy`: it would leave the
+machine half upgraded with the next package that is installed."""
+
+
+def checks(settings: Policy) -> list[AuditCheck]:
+    """The checks of this module, by a site's policy."""
+    return [
+        AuditCheck(
+            name="os-update-available",
+            needs=NEEDS,
+            judge=partial(judge_updates, settings),
+            # A fortnight: machines that are updated weekly are never heard of.
+            grace_period=14 * DAY,
+            help="All updates are installed, by package lists of the last "
+            f"{say_duration(settings.update_cache_max_age)}, and the release is supported for "
+            f"another {say_duration(settings.release_support_margin)} at least if there is a "
+            "newer one. Install what waits (sudo apt full-upgrade, sudo pacman -Syu), or move "
+            "to the next release.",
+        ),
+        AuditCheck(
+            name="os-security-patches-available",
+            needs=NEEDS,
+            judge=partial(judge_security, settings),
+            grace_period=3 * DAY,
+            help="No security update waits, by package lists of the last "
+            f"{say_duration(settings.update_cache_max_age)}, on a release that still gets them. "
+            "Install what waits (sudo apt full-upgrade, sudo pacman -Syu).",
+        ),
+        AuditCheck(
+            name="reboot-required",
+            needs=NEEDS,
+            judge=judge_reboot,
+            grace_period=7 * DAY,
+            help="No installed update waits for a restart: until then the old kernel, or the "
+            "old library, is what runs. Restart the machine.",
+        ),
+    ]
+
+
+def judge_updates(policy: Policy, client: ClientView, now: datetime) -> Verdict:
+    """Whether anything waits. The first row that fits decides.
+
+    | what was reported                                             | verdict              |
+    |---------------------------------------------------------------|----------------------|
+    | the release is past its end of life (then, or by now)         | fail                 |
+    | updates wait, however old the package lists                   | fail                 |
+    | a newer release exists, and support ends soon or is not known | fail                 |
+    | the state is unknown (lists very old, locked, image, …)       | unknown, its reason  |
+    | nothing waits, but the age of the lists is not known          | unknown              |
+    | nothing waits, by lists that are too old by now               | unknown              |
+    | nothing waits                                                 | pass, until they are |
+    """
+    result = client.report["os_updates"]
+    value = result.get("value")
+    if not isinstance(value, dict):
+        return _NOT_UNDERSTOOD
+    until = _date(value.get("supported_until"))
+    if _ended(value, until, now):
+        return _fail_ended(value)
+    updates = _count(value.get("updates"))
+    state = value.get("state")
+    if updates or state == "updates_available":
+        return _fail_updates(value, updates)
+    if value.get("release_upgrade") is not None and _ends_soon(policy, until, now):
+        return _fail_release(value, until)
+    if state != "up_to_date" or updates is None:
+        return _unknown(value, until)
+    return _by_age(policy, result, value, until, now)
+
+
+def judge_security(policy: Policy, client: ClientView, now: datetime) -> Verdict:
+    """Whether a security update waits. The first row that fits decides.
+
+    | what was reported                                             | verdict              |
+    |---------------------------------------------------------------|----------------------|
+    | the release is past its end of life: no more fixes come       | fail                 |
+    | security updates wait, however old the package lists          | fail                 |
+    | the state is unknown                                          | unknown, its reason  |
+    | updates wait, and which of them are for security is not known | unknown              |
+    | nothing waits, security not told apart, a rolling release:    |                      |
+    | all fixes are ordinary updates there                          | as if told apart     |
+    | nothing waits, security not told apart, other releases:       |                      |
+    | the security archive is missing                               | unknown              |
+    | the age of the package lists is not known, or too great       | unknown              |
+    | no security update waits                                      | pass, until it is    |
+    """
+    result = client.report["os_updates"]
+    value = result.get("value")
+    if not isinstance(value, dict):
+        return _NOT_UNDERSTOOD
+    until = _date(value.get("supported_until"))
+    if _ended(value, until, now):
+        return _fail_ended(value)
+    security = _count(value.get("security_updates"))
+    if security:
+        return _fail_security(value, security)
+    state = value.get("state")
+    if state not in ("up_to_date", "updates_available"):
+        return _unknown(value, until)
+    if security is None and (state == "updates_available" or until is not None):
+        return _unknown_security(value, until)
+    return _by_age(policy, result, value, until, now)
+
+
+def judge_reboot(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
+    """Fails while an installed update waits for a restart; unknown where nothing would tell."""
+    value = client.report["os_updates"].get("value")
+    due = value.get("reboot_required") if isinstance(value, dict) else None
+    if due is False:
+        return PASS
+    if due is True:
+        return Verdict(
+            state="fail",
+            message="an installed update waits for a restart. Restart the machine",
+            evidence={"reboot_required": True},
+        )
+    return Verdict(state="unknown", message="whether a restart is due can't be told on this system")
+
+
+# --- what is judged -----------------------------------------------------------------------
+
+_NOT_UNDERSTOOD = Verdict(state="unknown", message="the value of os_updates is not understood")
+
+
+def _count(value: JSON) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+def _date(value: JSON) -> date | None:
+    try:
+        return date.fromisoformat(value) if type(value) is str else None
+    except ValueError:
+        return None
+
+
+def _ended(value: Mapping[str, JSON], until: date | None, now: datetime) -> bool:
+    return value.get("end_of_life") is True or (until is not None and until < now.date())
+
+
+def _ends_soon(policy: Policy, until: date | None, now: datetime) -> bool:
+    margin = timedelta(seconds=policy.release_support_margin)
+    return until is None or until - now.date() < margin
+
+
+def _end(until: date | None) -> datetime | None:
+    """The moment after the last day of support."""
+    if until is None or until >= date.max:
+        return None
+    return datetime.combine(until, time(), timezone.utc) + timedelta(days=1)
+
+
+def _collected_at(result: Mapping[str, JSON], now: datetime) -> datetime | None:
+    """When the value was collected, by the client's clock, which may run ahead of ours."""
+    text = result.get("collected_at")
+    if type(text) is not str:
+        return None
+    try:
+        # Python 3.10 does not read "Z".
+        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] == "Z" else text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    if moment.year < 2000:
+        return None
+    return min(moment, now)
+
+
+def _by_age(
+    policy: Policy,
+    result: Mapping[str, JSON],
+    value: Mapping[str, JSON],
+    until: date | None,
+    now: datetime,
+) -> Verdict:
+    """Pass, while the package lists are recent enough to show that nothing waits."""
+    age = _count(value.get("cache_age_seconds"))
+    collected_at = _collected_at(result, now)
+    if age is None or collected_at is None or age > 100 * 365 * DAY:
+        message = "nothing waits, but it can't be told how old the package lists are"
+        return Verdict(state="unknown", message=message, valid_until=_end(until))
+    old_at = collected_at + timedelta(seconds=policy.update_cache_max_age - age)
+    if old_at <= now:
+        day = (collected_at - timedelta(seconds=age)).date()
+        return Verdict(
+            state="unknown",
+            message=f"nothing waits, by package lists of {day.isoformat()}. "
+            f"Fetch them anew{_command(value, _REFRESH)}",
+            evidence={"listed_on": day.isoformat()},
+            valid_until=_end(until),
+        )
+    if until is not None:
+        return Verdict(state="pass", valid_until=_earliest(policy, value, until, old_at, now))
+    return Verdict(state="pass", valid_until=old_at)
+
+
+def _earliest(
+    policy: Policy, value: Mapping[str, JSON], until: date, old_at: datetime, now: datetime
+) -> datetime:
+    """When time alone ends a pass: lists too old, support over, or over soon."""
+    margin = policy.release_support_margin
+    # Most releases are supported for years, and this is asked for every client.
+    if (until - now.date()).days * DAY > policy.update_cache_max_age + margin + 2 * DAY:
+        return old_at
+    moments = [old_at]
+    if end := _end(until):
+        moments.append(end)
+        if value.get("release_upgrade") is not None:
+            moments.append(end - timedelta(seconds=margin))
+    return min(moment for moment in moments if moment > now)
+
+
+# --- what is said -------------------------------------------------------------------------
+
+
+def _command(value: Mapping[str, JSON], commands: Mapping[str, str]) -> str:
+    command = commands.get(str(value.get("adapter")))
+    return f": {command}" if command else " with the system's package manager"
+
+
+def _fail_updates(value: Mapping[str, JSON], updates: int | None) -> Verdict:
+    security = _count(value.get("security_updates"))
+    wait = f"{updates} updates wait" if updates != 1 else "1 update waits"
+    if updates is None:
+        wait = "updates wait"
+    if security:
+        wait += f" ({security} for security)"
+    return Verdict(
+        state="fail",
+        message=f"{wait}{_named(_packages(value))}. Install them{_command(value, _INSTALL)}",
+        evidence=_evidence(value),
+    )
+
+
+def _fail_security(value: Mapping[str, JSON], security: int) -> Verdict:
+    wait = f"{security} security updates wait" if security != 1 else "1 security update waits"
+    names = [p.get("name") for p in _packages(value) if p.get("security") is True]
+    return Verdict(
+        state="fail",
+        message=f"{wait}{_named({'name': name} for name in names)}. "
+        f"Install them{_command(value, _INSTALL)}",
+        evidence=_evidence(value),
+    )
+
+
+def _fail_ended(value: Mapping[str, JSON]) -> Verdict:
+    since = value.get("supported_until")
+    ended = f" since {since}" if isinstance(since, str) else ""
+    return Verdict(
+        state="fail",
+        message=f"{_distribution(value)} has been given no updates{ended}. {_upgrade(value)}",
+        evidence=_evidence(value),
+    )
+
+
+def _fail_release(value: Mapping[str, JSON], until: date | None) -> Verdict:
+    ends = "is supported until a day that is not known"
+    if until is not None:
+        ends = f"is supported until {until.isoformat()} only"
+    return Verdict(
+        state="fail",
+        message=f"{_distribution(value)} {ends}. {_upgrade(value)}",
+        evidence=_evidence(value),
+    )
+
+
+def _unknown(value: Mapping[str, JSON], until: date | None) -> Verdict:
+    reason = value.get("reason")
+    message = reason if isinstance(reason, str) and reason else "no reason was reported"
+    return Verdict(state="unknown", message=message, valid_until=_end(until))
+
+
+def _unknown_security(value: Mapping[str, JSON], until: date | None) -> Verdict:
+    updates = _count(value.get("updates"))
+    if updates or value.get("state") == "updates_available":
+        message = (
+            f"{updates or 'some'} updates wait, and which of them are for security can't be told. "
+            f"Install them{_command(value, _INSTALL)}"
+        )
+    else:
+        message = (
+            "nothing waits, but no security archive is among the package lists. "
+            "Add it to the sources of the package manager"
+        )
+    return Verdict(
+        state="unknown", message=message, evidence=_evidence(value), valid_until=_end(until)
+    )
+
+
+def _distribution(value: Mapping[str, JSON]) -> str:
+    name = value.get("distribution")
+    return name[:80] if isinstance(name, str) and name else "the installed release"
+
+
+def _upgrade(value: Mapping[str, JSON]) -> str:
+    following = value.get("release_upgrade")
+    if not isinstance(following, str):
+        return "Move to a release that is supported"
+    if _distribution(value).startswith("Ubuntu "):
+        return f"Move to {following[:80]}: sudo do-release-upgrade"
+    return f"Move to {following[:80]}, as its release notes say"
+
+
+def _packages(value: Mapping[str, JSON]) -> list[dict[str, JSON]]:
+    packages = value.get("packages")
+    if not isinstance(packages, list):
+        return []
+    return [package for package in packages if isinstance(package, dict)]
+
+
+def _named(packages: Iterable[Mapping[str, JSON]], most: int = 5) -> str:
+    names = [name[:60] for p in packages if isinstance(name := p.get("name"), str)]
+    if not names:
+        return ""
+    return ": " + ", ".join(names[:most]) + (" and others" if len(names) > most else "")
+
+
+def _evidence(value: Mapping[str, JSON]) -> JSON:
+    keys = ("distribution", "updates", "security_updates", "supported_until", "release_upgrade")
+    evidence = {key: value.get(key) for key in keys}
+    evidence["packages"] = [package.get("name") for package in _packages(value)[:20]]
+    return evidence

@@ -1,0 +1,88 @@
+"""What this distribution gives to clients: the collectors that work on any Linux.
+
+Registration only. A collector's module is imported when it runs, in its own process: one that
+is broken costs its own result, and those that are not due cost nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from qlmdm_core import hookimpl
+from qlmdm_core.api import JSON, Collector, Host, Settings
+
+HOUR = 3600.0
+
+
+class _Run:
+    """Calls `collect(host)` of a module in `collectors`."""
+
+    def __init__(self, name: str) -> None:
+        self._module = f"{__package__}.collectors.{name}"
+
+    def __call__(self, host: Host) -> JSON:
+        return import_module(self._module).collect(host)
+
+
+@hookimpl
+def qlmdm_register_collectors(settings: Settings) -> list[Collector]:
+    return [
+        Collector(
+            name="dmidecode",
+            run=_Run("dmidecode"),
+            interval=HOUR,
+            help="The maker, model and serial number of the machine, so that a report, a repair "
+            "or a loss can be matched with the inventory.",
+        ),
+        Collector(
+            name="firewall",
+            run=_Run("firewall"),
+            help="Whether the machine filters what comes in from the network, by IPv4 and IPv6.",
+        ),
+        Collector(
+            name="guest_session",
+            run=_Run("guest_session"),
+            help="Whether somebody without an account, or without a password, can use the screen.",
+        ),
+        Collector(
+            name="hd_encryption",
+            run=_Run("hd_encryption"),
+            help="Whether all that is on the disks is encrypted, so that a stolen machine gives "
+            "nothing away.",
+        ),
+        Collector(
+            name="ip_addresses",
+            run=_Run("ip_addresses"),
+            help="The machine's own network addresses, to find it and to reach it.",
+        ),
+        Collector(
+            name="network_devices",
+            run=_Run("network_devices"),
+            help="The network devices and their hardware addresses, to recognise the machine in a "
+            "network's logs.",
+        ),
+        Collector(
+            name="os_info",
+            run=_Run("os_info"),
+            help="The distribution, its version and the kernel, to know what runs in the fleet.",
+        ),
+        Collector(
+            name="os_updates",
+            run=_Run("os_updates"),
+            timeout=240.0,
+            interval=HOUR,
+            help="Which updates wait, by the package lists that the machine has, and how long its "
+            "release is supported. Nothing is installed or fetched.",
+        ),
+        Collector(
+            name="screenlock",
+            run=_Run("screenlock"),
+            timeout=60.0,
+            help="Whether, and how soon, the screen locks itself when nobody is there.",
+        ),
+        Collector(
+            name="sshd",
+            run=_Run("sshd"),
+            help="Whether one can log in over the network, and whether a password is enough.",
+        ),
+    ]
