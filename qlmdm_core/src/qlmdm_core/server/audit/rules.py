@@ -41,9 +41,10 @@ def rules(
 ) -> list[Rule]:
     """The rules, by name. `checks` are (owner, check), free of conflicts.
 
-    `complete`: no plugin failed, so a setting for a check that is not there is a mistake; if one
-    did, the check may be that plugin's, and must not stop the others. Raises `SettingsError` for a setting that names a check that is not there, or a site check
-    whose name is taken or whose query is wrong.
+    `complete`: no plugin failed, so a setting for a check that is not there is a mistake; if
+    one did, the check may be that plugin's, and must not stop the others. Raises
+    `SettingsError` for such a mistake, and for a site check whose name is taken or whose
+    query is wrong.
     """
     known = {check.name: (owner, check) for owner, check in checks}
     for name, site_check in settings.site_checks.items():
