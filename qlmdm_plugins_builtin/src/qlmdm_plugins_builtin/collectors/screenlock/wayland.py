@@ -1,0 +1,281 @@
+"""What swayidle and hypridle have been told: by their arguments and their configuration.
+
+The running process decides, not the start script: /proc/PID/cmdline has the arguments as
+they were given, without a shell's quoting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from os.path import dirname, isabs, join
+
+from qlmdm_core import JSON, Process
+
+from .commands import Effect, effect
+from .idle import IdleDaemon, Rule
+from .model import CannotTellError
+from .place import Place
+from .shell import simple_commands
+
+_NUMBER = re.compile(r"\d{1,9}\Z")
+
+
+# --- swayidle -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of swayidle(1): its name, for timeouts the seconds, and the command."""
+
+    name: str
+    command: str
+    seconds: int = 0
+
+
+def parse_events(words: Sequence[str]) -> list[Event]:
+    """The events in swayidle's arguments, in their order; what is none is passed over.
+
+    A command is one word: of `timeout 600 swaylock -f`, in a file, `-f` is not part of it
+    (main.c: parse_command takes argv[0]).
+    """
+    found: list[Event] = []
+    at = 0
+    while at < len(words):
+        name, rest = words[at], words[at + 1 :]
+        if name == "timeout" and len(rest) >= 2:
+            if _NUMBER.match(rest[0]):
+                found.append(Event("timeout", rest[1], int(rest[0])))
+            at += 5 if len(rest) >= 4 and rest[2] == "resume" else 3
+        elif name in ("before-sleep", "after-resume", "lock", "unlock") and rest:
+            found.append(Event(name, rest[0]))
+            at += 2
+        elif name == "idlehint" and rest:
+            at += 2
+        else:
+            at += 1
+    return found
+
+
+def parse_swayidle_config(text: str) -> list[Event]:
+    """The events in swayidle's configuration: one a line, with shell quoting (wordexp(3))."""
+    found: list[Event] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            found += parse_events((simple_commands(line) or [[]])[0])[:1]
+    return found
+
+
+def split_swayidle_arguments(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The file named by -C, and the words that are events (getopt(3) string `C:hdwS:`)."""
+    config: str | None = None
+    events: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return config, events + rest
+        option = re.match(r"-([hdw]*)(?:([CS])(.*))?\Z", word, re.DOTALL) if len(word) > 1 else None
+        if option is None:
+            events.append(word)
+            continue
+        if option[2]:
+            value = option[3] or (rest.pop(0) if rest else "")
+            config = value if option[2] == "C" else config
+    return config, events
+
+
+def swayidle(place: Place, process: Process) -> IdleDaemon:
+    """A running swayidle: arguments and configuration both apply."""
+    if process.argv is None:
+        return IdleDaemon(name="swayidle", doubt="the arguments of swayidle can't be read")
+    named, words = split_swayidle_arguments(process.argv[1:])
+    events = parse_events(words)
+    settings: dict[str, JSON] = {}
+    doubt = ""
+    try:
+        path, text = _swayidle_config(place, named)
+        if text is not None:
+            events += parse_swayidle_config(text)
+            settings["config"] = path
+    except CannotTellError as error:
+        doubt = str(error)
+    classify = _classifier(place)
+    rules = [
+        Rule(event.seconds, event.command, classify(event.command, False))
+        for event in events
+        if event.name == "timeout" and event.seconds > 0  # 0: never (build_timeout_cmd)
+    ]
+    on_lock = [classify(event.command, True) for event in events if event.name == "lock"]
+    return IdleDaemon(
+        name="swayidle",
+        rules=rules,
+        on_lock_signal=on_lock[-1] if on_lock else Effect.NOTHING,  # the last one is kept
+        doubt=doubt,
+        settings=settings,
+    )
+
+
+def _swayidle_config(place: Place, named: str | None) -> tuple[str, str | None]:
+    """The configuration in use, and its text (main.c: get_config_path)."""
+    if named is not None:
+        path = place.expand(named)
+        return path, place.text(path)
+    for path in (
+        join(place.config_home, "swayidle/config"),
+        join(place.home, ".swayidle/config"),
+        "/etc/swayidle/config",
+        "/etc/xdg/swayidle/config",
+    ):
+        text = place.text(path)
+        if text is not None:
+            return path, text
+    return "", None
+
+
+def _classifier(place: Place) -> Callable[[str, bool], Effect]:
+    def classify(command: str, is_locker: bool) -> Effect:
+        return effect(command, read_script=place.script, is_locker=is_locker)
+
+    return classify
+
+
+# --- hypridle -------------------------------------------------------------------------------
+
+
+@dataclass
+class HypridleConfig:
+    """What hypridle.conf says, `source` not yet followed."""
+
+    general: dict[str, str] = field(default_factory=dict)
+    listeners: list[dict[str, str]] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+
+
+def parse_hypridle(text: str, variables: dict[str, str] | None = None) -> HypridleConfig:
+    """The sections and variables of hyprlang; later values of `general` win.
+
+    `variables` is filled: a file that is sourced may use what was set before.
+    """
+    config = HypridleConfig()
+    known = variables if variables is not None else {}
+    section: dict[str, str] | None = None
+    for raw in text.splitlines():
+        line = _without_comment(raw).strip()
+        # Braces may stand on the line of an entry, too: `listener { timeout = 5 }`.
+        opened = re.match(r"(\w+)\s*\{(.*)\Z", line)
+        if opened:
+            section = config.general if opened[1] == "general" else {}
+            if opened[1] == "listener":
+                config.listeners.append(section)
+            line = opened[2].strip()
+        closes = section is not None and (line == "}" or line.endswith(" }"))
+        key, equals, value = line.removesuffix("}" if closes else "").partition("=")
+        if equals:
+            _entry(config, section, known, key.strip(), value.strip())
+        if closes:
+            section = None
+    return config
+
+
+def _entry(
+    config: HypridleConfig,
+    section: dict[str, str] | None,
+    variables: dict[str, str],
+    key: str,
+    value: str,
+) -> None:
+    value = _expanded(value, variables)
+    if key.startswith("$"):
+        variables[key[1:]] = value
+    elif key == "source":
+        config.sources.append(value)
+    elif section is not None:
+        section[key] = value
+    elif key.startswith("general:"):
+        config.general[key.removeprefix("general:")] = value
+
+
+def _expanded(value: str, variables: dict[str, str]) -> str:
+    for name in sorted(variables, key=len, reverse=True):  # the longest name that fits
+        value = value.replace("$" + name, variables[name])
+        if len(value) > 16 << 10:
+            return value[: 16 << 10]
+    return value
+
+
+def _without_comment(line: str) -> str:
+    """The line up to its `#`; `##` is a `#` that begins no comment (hyprlang)."""
+    parts = line.split("##")
+    for number, part in enumerate(parts):
+        before, mark, _ = part.partition("#")
+        if mark:
+            return "#".join([*parts[:number], before])
+    return "#".join(parts)
+
+
+def hypridle(place: Place, process: Process) -> IdleDaemon:
+    """A running hypridle: its configuration, with what that includes."""
+    if process.argv is None:
+        return IdleDaemon(name="hypridle", doubt="the arguments of hypridle can't be read")
+    classify = _classifier(place)
+    try:
+        path = _hypridle_path(place, process.argv)
+        config = HypridleConfig()
+        for part in _with_sources(place, path):
+            config.general.update(part.general)
+            config.listeners += part.listeners
+    except CannotTellError as error:
+        return IdleDaemon(name="hypridle", doubt=str(error))
+    rules = [
+        Rule(int(rule["timeout"]), rule.get("on-timeout", ""), classify(rule["on-timeout"], False))
+        for rule in config.listeners
+        if _NUMBER.match(rule.get("timeout", ""))
+        and int(rule["timeout"]) > 0
+        and rule.get("on-timeout")
+        and rule.get("state") not in ("1", "true", "locked")  # that one waits for a lock
+    ]
+    lock_command = config.general.get("lock_cmd", "")
+    return IdleDaemon(
+        name="hypridle",
+        rules=rules,
+        on_lock_signal=classify(lock_command, True) if lock_command else Effect.NOTHING,
+        settings={"config": path, "lock_cmd": lock_command or None},
+    )
+
+
+def _hypridle_path(place: Place, argv: Sequence[str]) -> str:
+    """The configuration in use (main.cpp; hyprutils path/Path.cpp: findConfig)."""
+    for option, value in pairwise(argv):
+        if option in ("-c", "--config"):
+            return place.expand(value)
+    candidates = [
+        join(place.config_home, "hypr/hypridle.conf"),
+        join(place.home, ".config/hypr/hypridle.conf"),
+        *(join(directory, "hypr/hypridle.conf") for directory in place.config_dirs),
+        "/etc/xdg/hypr/hypridle.conf",
+    ]
+    for path in candidates:
+        if place.text(path) is not None:
+            return path
+    raise CannotTellError("hypridle runs, but its configuration was not found")
+
+
+def _with_sources(place: Place, path: str) -> Iterator[HypridleConfig]:
+    """The parts of a configuration: each file once, included ones after what includes them."""
+    variables: dict[str, str] = {}
+    waiting, seen = [path], {path}
+    while waiting and len(seen) < 50:
+        where = waiting.pop(0)
+        text = place.text(where)
+        if text is None:
+            raise CannotTellError(f"{where}: no such file")
+        part = parse_hypridle(text, variables)
+        yield part
+        for source in part.sources:
+            wanted = place.expand(source, base=dirname(where))
+            names = place.host.glob(wanted) if isabs(wanted) else []
+            waiting += [name for name in names if name not in seen]
+            seen.update(names)
