@@ -8,6 +8,7 @@ comes to its end. Each passing verdict says when.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from functools import partial
 
@@ -24,11 +25,12 @@ machine half upgraded with the next package that is installed."""
 
 def checks(settings: Policy) -> list[AuditCheck]:
     """The checks of this module, by a site's policy."""
+    limits = Limits.of(settings)
     return [
         AuditCheck(
             name="os-update-available",
             needs=NEEDS,
-            judge=partial(judge_updates, settings),
+            judge=partial(judge_updates, limits),
             # A fortnight: machines that are updated weekly are never heard of.
             grace_period=14 * DAY,
             help="All updates are installed, by package lists of the last "
@@ -40,7 +42,7 @@ def checks(settings: Policy) -> list[AuditCheck]:
         AuditCheck(
             name="os-security-patches-available",
             needs=NEEDS,
-            judge=partial(judge_security, settings),
+            judge=partial(judge_security, limits),
             grace_period=3 * DAY,
             help="No security update waits, by package lists of the last "
             f"{say_duration(settings.update_cache_max_age)}, on a release that still gets them. "
@@ -57,7 +59,26 @@ def checks(settings: Policy) -> list[AuditCheck]:
     ]
 
 
-def judge_updates(policy: Policy, client: ClientView, now: datetime) -> Verdict:
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """A policy in the form that judging 100,000 clients needs."""
+
+    max_age: timedelta
+    """Of the package lists."""
+    margin: timedelta
+    """How long a release must still be supported, if there is a newer one."""
+    far: timedelta
+    """An end of support that is further away than this changes nothing yet."""
+
+    @classmethod
+    def of(cls, policy: Policy) -> Limits:
+        """The limits of a policy."""
+        max_age = timedelta(seconds=policy.update_cache_max_age)
+        margin = timedelta(seconds=policy.release_support_margin)
+        return cls(max_age=max_age, margin=margin, far=max_age + margin + timedelta(days=2))
+
+
+def judge_updates(limits: Limits, client: ClientView, now: datetime) -> Verdict:
     """Whether anything waits. The first row that fits decides.
 
     | what was reported                                             | verdict              |
@@ -81,14 +102,14 @@ def judge_updates(policy: Policy, client: ClientView, now: datetime) -> Verdict:
     state = value.get("state")
     if updates or state == "updates_available":
         return _fail_updates(value, updates)
-    if value.get("release_upgrade") is not None and _ends_soon(policy, until, now):
+    if value.get("release_upgrade") is not None and _ends_soon(limits, until, now):
         return _fail_release(value, until)
     if state != "up_to_date" or updates is None:
         return _unknown(value, until)
-    return _by_age(policy, result, value, until, now)
+    return _by_age(limits, result, value, until, now)
 
 
-def judge_security(policy: Policy, client: ClientView, now: datetime) -> Verdict:
+def judge_security(limits: Limits, client: ClientView, now: datetime) -> Verdict:
     """Whether a security update waits. The first row that fits decides.
 
     | what was reported                                             | verdict              |
@@ -119,7 +140,7 @@ def judge_security(policy: Policy, client: ClientView, now: datetime) -> Verdict
         return _unknown(value, until)
     if security is None and (state == "updates_available" or until is not None):
         return _unknown_security(value, until)
-    return _by_age(policy, result, value, until, now)
+    return _by_age(limits, result, value, until, now)
 
 
 def judge_reboot(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
@@ -139,6 +160,8 @@ def judge_reboot(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
 
 # --- what is judged -----------------------------------------------------------------------
 
+_NO_AGE = 10**9
+"""Seconds, 31 years: no package lists are as old as that."""
 _NOT_UNDERSTOOD = Verdict(state="unknown", message="the value of os_updates is not understood")
 
 
@@ -157,9 +180,8 @@ def _ended(value: Mapping[str, JSON], until: date | None, now: datetime) -> bool
     return value.get("end_of_life") is True or (until is not None and until < now.date())
 
 
-def _ends_soon(policy: Policy, until: date | None, now: datetime) -> bool:
-    margin = timedelta(seconds=policy.release_support_margin)
-    return until is None or until - now.date() < margin
+def _ends_soon(limits: Limits, until: date | None, now: datetime) -> bool:
+    return until is None or until - now.date() < limits.margin
 
 
 def _end(until: date | None) -> datetime | None:
@@ -183,11 +205,11 @@ def _collected_at(result: Mapping[str, JSON], now: datetime) -> datetime | None:
         moment = moment.replace(tzinfo=timezone.utc)
     if moment.year < 2000:
         return None
-    return min(moment, now)
+    return moment if moment < now else now
 
 
 def _by_age(
-    policy: Policy,
+    limits: Limits,
     result: Mapping[str, JSON],
     value: Mapping[str, JSON],
     until: date | None,
@@ -196,37 +218,35 @@ def _by_age(
     """Pass, while the package lists are recent enough to show that nothing waits."""
     age = _count(value.get("cache_age_seconds"))
     collected_at = _collected_at(result, now)
-    if age is None or collected_at is None or age > 100 * 365 * DAY:
+    if age is None or collected_at is None or age > _NO_AGE:
         message = "nothing waits, but it can't be told how old the package lists are"
         return Verdict(state="unknown", message=message, valid_until=_end(until))
-    old_at = collected_at + timedelta(seconds=policy.update_cache_max_age - age)
+    listed_at = collected_at - timedelta(0, age)
+    old_at = listed_at + limits.max_age
     if old_at <= now:
-        day = (collected_at - timedelta(seconds=age)).date()
+        day = listed_at.date().isoformat()
         return Verdict(
             state="unknown",
-            message=f"nothing waits, by package lists of {day.isoformat()}. "
+            message=f"nothing waits, by package lists of {day}. "
             f"Fetch them anew{_command(value, _REFRESH)}",
-            evidence={"listed_on": day.isoformat()},
+            evidence={"listed_on": day},
             valid_until=_end(until),
         )
-    if until is not None:
-        return Verdict(state="pass", valid_until=_earliest(policy, value, until, old_at, now))
+    # Most releases are supported for years, and this is asked for every client.
+    if until is not None and until - now.date() <= limits.far:
+        old_at = _earliest(limits, value, until, old_at, now)
     return Verdict(state="pass", valid_until=old_at)
 
 
 def _earliest(
-    policy: Policy, value: Mapping[str, JSON], until: date, old_at: datetime, now: datetime
+    limits: Limits, value: Mapping[str, JSON], until: date, old_at: datetime, now: datetime
 ) -> datetime:
     """When time alone ends a pass: lists too old, support over, or over soon."""
-    margin = policy.release_support_margin
-    # Most releases are supported for years, and this is asked for every client.
-    if (until - now.date()).days * DAY > policy.update_cache_max_age + margin + 2 * DAY:
-        return old_at
     moments = [old_at]
     if end := _end(until):
         moments.append(end)
         if value.get("release_upgrade") is not None:
-            moments.append(end - timedelta(seconds=margin))
+            moments.append(end - limits.margin)
     return min(moment for moment in moments if moment > now)
 
 
