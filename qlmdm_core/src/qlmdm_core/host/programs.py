@@ -81,9 +81,13 @@ def _only(
 
 
 def _may_be_same(program: str, other: str) -> bool:
-    """Whether two spellings may mean one program: a bare name, or two places on the PATH."""
-    on_path = [
-        "/" not in spelling or os.path.dirname(spelling) in SEARCH_PATH
-        for spelling in (program, other)
-    ]
-    return all(on_path) or "/" not in program or "/" not in other
+    """Whether a program that was asked for may be one that is recorded in another spelling.
+
+    A bare name means a place on the PATH, and any such place may mean any other (merged
+    /usr). A recorded bare name may also be the file elsewhere that is asked for.
+    """
+    if "/" not in other:
+        return True
+    return os.path.dirname(other) in SEARCH_PATH and (
+        "/" not in program or os.path.dirname(program) in SEARCH_PATH
+    )

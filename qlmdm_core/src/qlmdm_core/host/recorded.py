@@ -65,6 +65,8 @@ class Recording:
     root: bool
     note: str = ""
     unreadable: tuple[str, ...] = ()
+    not_read: tuple[str, ...] = ()
+    """Files that were seen by our recorder, and whose content nobody asked for."""
     stat: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """For each path: those of mode, uid, size, mtime, rdev that are known."""
     commands: tuple[RecordedCommand, ...] = ()
@@ -82,11 +84,13 @@ def read_recording(directory: str) -> Recording:
         )
     stats = machine.at("stat").mapping(top.get("stat", {}))
     unreadable = machine.at("unreadable").sequence(top.get("unreadable", []))
+    not_read = machine.at("not_read").sequence(top.get("not_read", []))
     return Recording(
         recorded_at=machine.at("recorded_at").time(top.get("recorded_at")),
         root=machine.at("root").boolean(top.get("root", True)),
         note=machine.at("note").text(top.get("note") or ""),
         unreadable=tuple(place.path(path) for place, path in unreadable),
+        not_read=tuple(place.path(path) for place, path in not_read),
         stat={
             machine.at("stat").path(path): _stat(machine.at("stat").at(path), entry)
             for path, entry in stats.items()

@@ -46,6 +46,7 @@ class ReplayHost:
         # First by what is stored alone, since that is what the links of these paths are in.
         self._stats = {self._canonical(p): known for p, known in self._recording.stat.items()}
         self._unreadable = {self._canonical(path) for path in self._recording.unreadable}
+        self._not_read = frozenset(self._recording.not_read)
         self._tree.know(["/", *self._stats, *self._unreadable])
         self._programs = Programs(self._recording.commands)
 
@@ -157,6 +158,8 @@ class ReplayHost:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not stat.S_ISREG(known.mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
+        if where in self._not_read:
+            raise _not_recorded(path)
         try:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             handle = os.open(self._tree.on_disk(where), flags)
@@ -165,11 +168,7 @@ class ReplayHost:
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
-            data = file.read(max_bytes)
-            if not data and max_bytes and known.size > 0:
-                # It was seen in a folder, and never read.
-                raise _not_recorded(path)
-        return data.decode("utf-8", "replace")
+            return file.read(max_bytes).decode("utf-8", "replace")
 
     def exists(self, path: str) -> bool:
         """Whether it existed: its file is here, or it was refused, or it ran as a program."""

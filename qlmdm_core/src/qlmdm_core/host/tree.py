@@ -94,4 +94,4 @@ class FileTree:
 
     def has_known_children(self, resolved: str) -> bool:
         """Whether something is known to exist below this path."""
-        return bool(self._known.get(resolved))
+        return resolved == "/" or bool(self._known.get(resolved))
