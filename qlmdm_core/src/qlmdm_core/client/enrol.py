@@ -7,6 +7,7 @@ written last; without it the machine is not enrolled.
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from datetime import datetime, timezone
@@ -28,7 +29,10 @@ MAX_ROOTS = 1000
 
 
 def enrol(state: State, transport: Transport, token: Token, hostname: str) -> Identity:
-    """Enrol this machine. Raises `TransportError`, `TrustError`, or `UsageError` (refused)."""
+    """Enrol this machine; an empty `hostname` is its own.
+
+    Raises `TransportError`, `TrustError`, or `UsageError` (the server refused).
+    """
     if state.read_json(identities.IDENTITY) is not None:
         known = identities.load_identity(state)
         raise UsageError(
@@ -115,7 +119,7 @@ def _request(
         "invitation": token.invitation_id,
         "proof": proof,
         "public_key": key.armoured,
-        "hostname": hostname,
+        "hostname": hostname or os.uname().nodename,
     }
     return request, envelope.build(request, {"enroll": body})
 

@@ -33,6 +33,7 @@ class Identity:
     fingerprint: str
     mid: str
     hostname: str
+    """A name given by hand; empty: the machine's own, which may change."""
     enrolled_at: str
     """ISO 8601, UTC."""
 

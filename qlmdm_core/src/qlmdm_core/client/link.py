@@ -7,6 +7,7 @@ long to leave the server alone.
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -108,10 +109,29 @@ class Link:
         """Of the root document that we go by."""
         return self._root.version
 
+    @property
+    def cid(self) -> str:
+        """This client's id."""
+        return self._identity.cid
+
+    @property
+    def hostname(self) -> str:
+        """What this machine is called: as it was enrolled by hand, or as it is called now."""
+        return self._identity.hostname or os.uname().nodename
+
     def remember(self, **changes: JSON) -> None:
         """Change what `link.json` holds, durably."""
         self.memory = replace(self.memory, **changes)
         self._state.write_json(LINK, asdict(self.memory))
+
+    def failed(self, now: float, longest: float, *, at_least: float = 0.0) -> None:
+        """The server could not be reached: leave it alone for a while."""
+        self.remember(backoff=self.memory.backoff.failed(now, longest, at_least=at_least))
+
+    def succeeded(self) -> None:
+        """The server answered: forget the failures before."""
+        if self.memory.backoff.failures:
+            self.remember(backoff=Backoff())
 
     def ask(
         self, typ: str, body: Mapping[str, JSON], *, rid: str | None = None, seq: int = 0

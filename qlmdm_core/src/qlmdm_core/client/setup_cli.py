@@ -60,7 +60,7 @@ def _main(argv: Sequence[str]) -> int:
         loaded.core.server_url, ca_file=loaded.core.ca_file, timeout=loaded.core.network_timeout
     )
     with State.open() as state, state.lock():
-        identity = enrol(state, transport, token, args.hostname or os.uname().nodename)
+        identity = enrol(state, transport, token, args.hostname or "")
         where = state.path
     if not os.path.exists(path):
         _write(path, loaded.core)

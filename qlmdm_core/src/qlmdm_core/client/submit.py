@@ -6,9 +6,14 @@ signature may not. The record's `rid` makes a retry idempotent.
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qlmdm_core import envelope
+from qlmdm_core._version import __version__
+from qlmdm_core.api import JSON
 from qlmdm_core.client.link import Link, UnsignedAnswerError
 from qlmdm_core.client.spool import Entry, Spool
 from qlmdm_core.errors import TransportError, TrustError
@@ -74,3 +79,32 @@ def _submit_one(link: Link, spool: Spool, entry: Entry, result: Submitted) -> bo
     )
     result.retry_after = answer.retry_after or 0.0
     return False
+
+
+def report_of(record: Mapping[str, JSON], hostname: str) -> dict[str, JSON]:
+    """What is sent of a spooled record: its collectors, and how the agent itself fares.
+
+    The agent's own state travels like a collector's value, under the name `agent`: it is stored,
+    has a history, and checks can judge it. It changes only when something happened.
+    """
+    failures = record.get("failures") or []
+    spool = record.get("spool") or {}
+    agent = {
+        "status": "ok",
+        "value": {
+            "state": "degraded" if failures or spool.get("dropped") else "ok",
+            "version": __version__,
+            "python": ".".join(map(str, sys.version_info[:2])),
+            "root": os.geteuid() == 0,
+            "plugin_failures": failures,
+            "records_dropped": spool.get("dropped") or {},
+            "records_quarantined": spool.get("quarantined") or 0,
+        },
+        "collected_at": record["collected_at"],
+        "seconds": 0.0,
+    }
+    return {
+        "hostname": hostname,
+        "release": None,
+        "collectors": {**record["collectors"], "agent": agent},
+    }

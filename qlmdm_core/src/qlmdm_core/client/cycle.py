@@ -1,0 +1,159 @@
+"""One cycle of the agent: ask the server for news, collect, send. One lock, one interpreter.
+
+A failure of the network is told once, when it begins: the agent runs every minute, and cron
+mails what it prints.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from qlmdm_core import cli, settings
+from qlmdm_core.client import identity as identities
+from qlmdm_core.client import schedule
+from qlmdm_core.client.cron import DUE_FILE
+from qlmdm_core.client.link import Link
+from qlmdm_core.client.settings import ClientSettings
+from qlmdm_core.client.spool import Spool
+from qlmdm_core.client.state import State
+from qlmdm_core.client.submit import submit
+from qlmdm_core.client.transport import Transport
+from qlmdm_core.errors import BusyError, TransportError, TrustError
+from qlmdm_core.settings import Loaded
+from qlmdm_core.signing.gpg import GpgSigner
+
+EXAMPLES = """\
+  * * * * * root qlmdm-client-cron      in /etc/cron.d, on every client
+  qlmdm-client-cron --now               poll, collect and send at once
+  qlmdm-client-cron --now --replay DIR  the same, for a recorded machine
+
+exit status: 0 done or nothing due, 2 settings or not enrolled, 3 server away or lock held"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """What `qlmdm-client-cron` does once it found that something is due."""
+    return cli.run(_main, "qlmdm-client-cron", argv)
+
+
+def _main(argv: Sequence[str]) -> int:
+    parser = cli.base_parser(
+        "qlmdm-client-cron",
+        "Run the agent's cycle: whatever is due of polling, collecting and sending.",
+        EXAMPLES,
+    )
+    parser.add_argument("--now", action="store_true", help="do all of it now, due or not")
+    parser.add_argument("--replay", metavar="DIR", help="collect from a recorded machine")
+    args = parser.parse_args(argv)
+    loaded = settings.load(settings.find_file("client", args.settings), ClientSettings)
+    try:
+        with State.open(create=False) as state, state.lock(), open_link(state, loaded.core) as link:
+            problem = Cycle(state, loaded, link, replay=args.replay).run(now=args.now)
+    except BusyError:
+        if args.now:
+            raise
+        return BusyError.exit_status  # the cycle of a minute ago still collects: no news
+    if problem is None:
+        return 0
+    if args.now or link.memory.backoff.failures == 1:
+        raise TransportError(f"{problem}; what was collected is kept and sent later")
+    return TransportError.exit_status
+
+
+def open_link(state: State, core: ClientSettings) -> Link:
+    """The way to the server for an enrolled client; raises `NotSetUpError` for another."""
+    identity = identities.load_identity(state)
+    return Link(
+        state,
+        identity=identity,
+        root=identities.load_root(state),
+        transport=Transport(core.server_url, ca_file=core.ca_file, timeout=core.network_timeout),
+        signer=GpgSigner(identities.gnupg_home(state), identity.fingerprint),
+        verifier=identities.verifier(),
+    )
+
+
+def open_spool(state: State, core: ClientSettings) -> Spool:
+    """The records that wait for the server."""
+    return Spool(state.spool_path, max_bytes=core.spool_max_bytes, max_age=core.spool_max_age)
+
+
+class Cycle:
+    """What one start of the agent does."""
+
+    def __init__(
+        self, state: State, loaded: Loaded[ClientSettings], link: Link, *, replay: str | None
+    ) -> None:
+        self._state = state
+        self._loaded = loaded
+        self._core = loaded.core
+        self._link = link
+        self._replay = replay
+
+    def run(self, *, now: bool) -> str | None:
+        """Do what is due, or all of it; why the server could not be reached, or None."""
+        begun = time.time()
+        memory = self._link.memory
+        away = memory.backoff.waits(begun) and not now
+        poll = now or self._is_due(memory.polled_at, self._core.poll_interval, begun)
+        collect = now or self._is_due(memory.collected_at, self._core.collect_interval, begun)
+        problem: str | None = None
+        if poll and not away:
+            problem = self._poll(begun)
+        if collect:
+            self._collect(begun)
+        if not away and problem is None:
+            problem = self._submit()
+        self._write_due()
+        return problem
+
+    def _is_due(self, last: float, interval: float, now: float) -> bool:
+        """Whether one of this client's moments has come since. A clock set back does not wait."""
+        return not last <= now < schedule.next_due(self._link.cid, interval, last)
+
+    def _poll(self, now: float) -> str | None:
+        """Ask for news; a new root document is the only kind that there is so far."""
+        try:
+            answer = self._link.ask("update", {"update": {"root": self._link.root_version}})
+            self._link.follow_root(answer.details.get("root"))
+        except (TransportError, TrustError) as error:
+            self._link.failed(now, self._core.backoff_max)
+            return str(error)
+        self._link.remember(polled_at=now)
+        return None
+
+    def _collect(self, now: float) -> None:
+        """Collectors may take minutes; imported here, since most cycles only poll."""
+        from qlmdm_core.client.collect import collect_to_spool
+
+        with open_spool(self._state, self._core) as spool:
+            collect_to_spool(self._state, self._loaded, spool, replay=self._replay)
+        self._link.remember(collected_at=now)
+
+    def _submit(self) -> str | None:
+        with open_spool(self._state, self._core) as spool:
+            if not spool.pending():
+                self._link.succeeded()
+                return None
+            result = submit(self._link, spool)
+        if result.set_aside:
+            sys.stderr.write(
+                f"qlmdm-client-cron: the server called {result.set_aside} records malformed; "
+                f"they are kept in {self._state.spool_path}\n"
+            )
+        if result.problem:
+            self._link.failed(time.time(), self._core.backoff_max, at_least=result.retry_after)
+            return result.problem
+        self._link.succeeded()
+        return None
+
+    def _write_due(self) -> None:
+        """Tell the next starts when there is something to do (see `cron`)."""
+        memory = self._link.memory
+        now = time.time()
+        poll = schedule.next_due(self._link.cid, self._core.poll_interval, now)
+        if memory.backoff.waits(now):
+            poll = max(poll, memory.backoff.until)
+        collect = schedule.next_due(self._link.cid, self._core.collect_interval, now)
+        self._state.write(DUE_FILE, f"{now:.3f} {min(poll, collect):.3f}\n".encode())
