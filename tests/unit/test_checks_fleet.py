@@ -135,11 +135,12 @@ def test_an_address_that_is_given_up_is_named() -> None:
     assert "https://old.example" in verdict.message
 
 
-@pytest.mark.parametrize("mark", [True, {"mids": ["a", "b"]}])
+@pytest.mark.parametrize("mark", [True, {"reason": "counts twice"}, {"reason": 5}])
 def test_two_machines_behind_one_identity_fail(mark: JSON) -> None:
     verdict = judge("duplicate-identity", client(flags={"duplicate_identity": mark}))
     assert verdict.state == "fail"
     assert verdict.evidence == {"duplicate_identity": mark}
+    assert ("(counts twice)" in verdict.message) is (mark == {"reason": "counts twice"})
 
 
 # --- all of them ------------------------------------------------------------------------------

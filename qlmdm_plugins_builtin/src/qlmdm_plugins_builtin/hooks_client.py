@@ -25,7 +25,7 @@ class _Run:
 
 
 @hookimpl
-def qlmdm_register_collectors(settings: Settings) -> list[Collector]:
+def qlmdm_register_collectors(settings: Settings) -> list[Collector]:  # noqa: ARG001
     return [
         Collector(
             name="dmidecode",

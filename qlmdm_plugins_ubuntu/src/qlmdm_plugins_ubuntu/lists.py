@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 
 from qlmdm_core.api import Host
 
@@ -99,6 +98,8 @@ def _published(host: Host, path: str) -> datetime | None:
 
 def parse_date(text: str) -> datetime | None:
     """The `Date:` of a Release file (`Sun, 22 Nov 2026 19:58:56 UTC`), aware, or None."""
+    from email.utils import parsedate_to_datetime  # slow to import, and hardly ever needed
+
     for line in text.splitlines():
         name, _, value = line.partition(":")
         if name == "Date":

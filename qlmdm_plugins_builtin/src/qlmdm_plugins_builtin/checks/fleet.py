@@ -117,9 +117,11 @@ def judge_identity(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG00
     """Fails while the server sees two machines behind one identity."""
     if not client.flags or not (mark := client.flags.get("duplicate_identity")):
         return PASS
+    reason = mark.get("reason") if isinstance(mark, dict) else None
+    why = f" ({reason[:200]})" if isinstance(reason, str) else ""
     return Verdict(
         state="fail",
-        message="two machines use this identity. Find the copy, and enrol it anew: "
+        message=f"two machines seem to be one{why}. Find the copy, and enrol it anew: "
         "qlmdm-client-setup",
         evidence={"duplicate_identity": mark},
     )
