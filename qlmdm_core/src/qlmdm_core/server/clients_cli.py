@@ -76,7 +76,7 @@ def _invite(store: Store, args: argparse.Namespace, now: datetime) -> int:
         raise UsageError("--uses and --expires: expected at least one use and some time")
     if args.output and os.path.lexists(args.output):
         raise UsageError(f"--output: {args.output} is there already; name a new file")
-    token = invitations.invite(
+    _, token = invitations.invite(
         store,
         now=now,
         uses=args.uses,
