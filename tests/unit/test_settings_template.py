@@ -33,8 +33,8 @@ from qlmdm_core.settings_template import template
 def test_a_template_is_read_as_what_was_set_and_else_the_defaults(
     schema: type, values: dict[str, Any]
 ) -> None:
-    found = settings.parse(template(schema, values, "About."), schema).core
-    plain = settings.parse(
+    found: Any = settings.parse(template(schema, values, "About."), schema).core
+    plain: Any = settings.parse(
         f"{'url' if schema is ServerSettings else 'server_url'}: https://x", schema
     )
     expected = dict(values)

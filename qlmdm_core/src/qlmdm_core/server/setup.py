@@ -1,0 +1,243 @@
+"""Sets up a server: settings, database, one key for each role, the first root document.
+
+Each step looks first whether its work is done, so running it again changes only what is
+missing, and a setup that was interrupted is finished by the next. What exists is never
+replaced: keys and root document are what every client trusts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from qlmdm_core import rootdoc
+from qlmdm_core import settings as settings_files
+from qlmdm_core.errors import KeyringError, SettingsError
+from qlmdm_core.rootdoc import Role, Root
+from qlmdm_core.server import crypto
+from qlmdm_core.server.settings import ServerSettings
+from qlmdm_core.settings import setting
+from qlmdm_core.settings_template import template
+from qlmdm_core.signedtext import SignedText
+from qlmdm_core.signing import PublicKey, keys
+from qlmdm_core.signing.gpg import GpgSigner
+from qlmdm_core.store import Store
+from qlmdm_core.store.open import open_store
+from qlmdm_core.store.records import RootDocument
+from qlmdm_core.units import Duration, parse_duration
+
+_HEADING = (
+    "Settings of the qlmdm server, written by qlmdm-server-setup. Change what you like; "
+    "docs/settings.md explains every key. Restart qlmdm-server afterwards."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a setup must be told; the rest has defaults that fit most sites."""
+
+    url: str = setting(help="The address that clients will use, as in https://qlmdm.example.com.")
+    listen: str = setting("127.0.0.1:8421", "Address and port, or unix:/path, to listen on.")
+    directory: str = setting(
+        "/var/lib/qlmdm/server", "Where the keys are kept, and the database unless it is elsewhere."
+    )
+    store: str | None = setting(
+        None, "The database: sqlite:///PATH or mongodb://HOST/NAME; else a file in `directory`."
+    )
+    organisation: str = setting("qlmdm", "Stands in the names of the keys.")
+    root_expires_after: Duration = setting(
+        parse_duration("365 days"), "How long a root document is valid.", minimum=86400
+    )
+    tls_certificate: str | None = setting(None, "PEM file, if the server speaks TLS by itself.")
+    tls_key: str | None = setting(None, "PEM file: its private key.")
+    trusted_proxies: tuple[str, ...] = setting(
+        (), "Addresses of reverse proxies whose X-Forwarded-For is believed."
+    )
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("https://", "http://")):
+            raise ValueError("url: expected a URL that starts with https:// or http://")
+        if not os.path.isabs(self.directory):
+            raise ValueError("directory: expected an absolute path")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("expected both tls_certificate and tls_key, or neither")
+
+
+def example_answers() -> str:
+    """An answers file to start from."""
+    return template(
+        Answers,
+        {"url": "https://qlmdm.example.com"},
+        "Answers for qlmdm-server-setup --answers FILE.",
+    )
+
+
+def set_up(
+    answers: Answers, settings_file: str, *, now: datetime, say: Callable[[str], None]
+) -> None:
+    """Do what is missing and `say` each thing done, one line each.
+
+    Raises `SettingsError`, `KeyringError`, `StoreError`, and `StoreCorruptError` if what is
+    there contradicts itself.
+    """
+    with _private_umask():
+        _settings_file(answers, settings_file, say)
+        settings = settings_files.load(settings_file, ServerSettings).core
+        store = open_store(settings.store)
+        try:
+            for line in store.setup():
+                say(f"database: {line}")
+            server_id = _server_id(store, say)
+            _trust(answers, settings, store, server_id, now, say)
+        finally:
+            store.close()
+
+
+def _settings_file(answers: Answers, path: str, say: Callable[[str], None]) -> None:
+    values: dict[str, Any] = {
+        "url": answers.url,
+        "listen": answers.listen,
+        "store": answers.store or f"sqlite://{answers.directory}/qlmdm.sqlite",
+        "keys": f"{answers.directory}/keys",
+        "root_expires_after": answers.root_expires_after,
+    }
+    if answers.tls_certificate:
+        values["tls"] = {"certificate": answers.tls_certificate, "key": answers.tls_key}
+    if answers.trusted_proxies:
+        values["trusted_proxies"] = answers.trusted_proxies
+    if os.path.exists(path):
+        _tell_differences(values, path, say)
+    else:
+        text = template(ServerSettings, values, _HEADING)
+        settings_files.parse(text, ServerSettings, path)  # never write what can't be read
+        _write_new(path, text, 0o644)
+        say(f"settings: wrote {path}")
+    try:
+        os.makedirs(answers.directory, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{answers.directory}: {error.strerror}", key="directory") from None
+
+
+def _tell_differences(values: Mapping[str, Any], path: str, say: Callable[[str], None]) -> None:
+    present = settings_files.load(path, ServerSettings).core
+    for name, value in values.items():
+        if name != "tls" and getattr(present, name) != value:
+            say(f"settings: kept {name} of {path}, which differs from the answers")
+
+
+def _server_id(store: Store, say: Callable[[str], None]) -> str:
+    known = store.meta("server_id")
+    if isinstance(known, str):
+        return known
+    server_id = secrets.token_hex(16)
+    store.set_meta("server_id", server_id)
+    say(f"server id: {server_id}")
+    return server_id
+
+
+def _trust(
+    answers: Answers,
+    settings: ServerSettings,
+    store: Store,
+    server_id: str,
+    now: datetime,
+    say: Callable[[str], None],
+) -> None:
+    """Keys, then the root document that names them, then the online key for the server."""
+    verifier = crypto.verifier_of(crypto.best_engine())
+    if store.root() is None:
+        made = {role: _role_key(answers, settings, role, say) for role in rootdoc.ROLES}
+        document = _first_root(settings, made, server_id, now)
+        rootdoc.load(document, verifier)
+        store.put_root(RootDocument(version=1, document=document))
+        say(f"root document: version 1, valid for {settings.root_expires_after / 86400:.0f} days")
+    root = crypto.newest_root(store, verifier)
+    path = crypto.online_key_path(settings)
+    if not os.path.exists(path):
+        home = role_home(settings, "online")
+        here = {key.fingerprint for key in keys.list_keys(home)}
+        pinned = [name for name in root.roles["online"].fingerprints if name in here]
+        if not pinned:
+            raise KeyringError(
+                f"{home} holds none of the online keys that root document {root.version} names; "
+                f"restore that folder, or {path}, from a backup"
+            )
+        _write_new(path, keys.export_secret(home, pinned[0]), 0o600)
+        say(f"online key: exported to {path}")
+
+
+def role_home(settings: ServerSettings, role: str) -> str:
+    """The gpg home that holds the key of a role."""
+    return os.path.join(settings.keys, role)
+
+
+def _role_key(
+    answers: Answers, settings: ServerSettings, role: str, say: Callable[[str], None]
+) -> PublicKey:
+    """The one key of a role, made if there is none."""
+    home = role_home(settings, role)
+    os.makedirs(settings.keys, mode=0o700, exist_ok=True)
+    found = keys.list_keys(home)
+    if len(found) > 1:
+        raise KeyringError(f"{home}: expected one secret key, found {len(found)}")
+    if found:
+        return keys.export_public(home, found[0].fingerprint)
+    key = keys.make_key(home, answers.organisation, comment=f"qlmdm {role} key")
+    say(f"{role} key: made {key.fingerprint}")
+    return key
+
+
+def _first_root(
+    settings: ServerSettings, made: Mapping[str, PublicKey], server_id: str, now: datetime
+) -> bytes:
+    root = Root(
+        version=1,
+        server_id=server_id,
+        issued_at=now.replace(microsecond=0),
+        expires_at=now.replace(microsecond=0) + timedelta(seconds=settings.root_expires_after),
+        roles={role: Role(fingerprints=(key.fingerprint,)) for role, key in made.items()},
+        keys={key.fingerprint: key.armoured for key in made.values()},
+    )
+    text = rootdoc.build(root)
+    with GpgSigner(role_home(settings, "root"), made["root"].fingerprint) as signer:
+        sig = signer.sign(text.encode("ascii"))
+    return SignedText(text=text, sigs=(sig,)).pack()
+
+
+def _write_new(path: str, text: str, mode: int) -> None:
+    """Write a file that does not exist yet, whole or not at all, and durably."""
+    folder = os.path.dirname(os.path.abspath(path))
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}")
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)  # fails if somebody else wrote it meanwhile
+        finally:
+            os.unlink(temporary)
+        parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+    except OSError as error:
+        raise SettingsError(f"can't be written: {error.strerror}", file=path) from None
+
+
+@contextlib.contextmanager
+def _private_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
