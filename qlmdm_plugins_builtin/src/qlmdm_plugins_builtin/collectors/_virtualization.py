@@ -18,6 +18,7 @@ CONTAINERS = (
     "pouch",
     "container-other",
 )
+_BY_MARKER = ("docker", "podman")
 _MARKERS = (
     ("/.dockerenv", "docker"),
     ("/run/.containerenv", "podman"),
@@ -38,20 +39,56 @@ def detect(host: Host) -> str | None:
 
 def container(host: Host) -> str | None:
     """The kind of container that this is, or None if it is none (as far as can be seen)."""
-    try:
-        # systemd's container interface: the manager says what it runs in.
-        if word := host.read("/run/systemd/container").strip():
-            return word
-    except OSError:
-        pass
+    # systemd's container interface: the manager says what it runs in.
+    if word := _text(host, "/run/systemd/container").strip():
+        return word
+    own_root = has_own_root(_text(host, "/proc/self/mountinfo"))
     for path, kind in _MARKERS:
-        if host.exists(path):
+        if host.exists(path) and not own_root:
             return kind
-    try:
-        version = host.read("/proc/version").lower()
-    except OSError:
-        version = ""
-    if "microsoft" in version:
+    if "microsoft" in _text(host, "/proc/version").lower():
         return "wsl"
     found = detect(host)
+    if found in _BY_MARKER and own_root:
+        return None
     return found if found in CONTAINERS else None
+
+
+def has_own_root(mountinfo: str) -> bool:
+    """Whether / is the whole file system of a device: no container engine does that.
+
+    A virtual machine whose disk was made of a container's image still has its marker file.
+    """
+    roots = [fields for line in mountinfo.splitlines() if (fields := line.split())[4:5] == ["/"]]
+    if not roots:
+        return False
+    _, separator, after = " ".join(roots[-1]).partition(" - ")
+    source = after.split()[1:2]
+    return bool(separator and source and source[0].startswith("/dev/") and roots[-1][3] == "/")
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read(path)
+    except OSError:
+        return ""
+
+
+def describe(host: Host) -> str | None:
+    """What the machine runs on: "none" for a real one, a name, "vm-other", or None: unknown.
+
+    Machines without systemd have no systemd-detect-virt; there the processor tells whether
+    it is a virtual one, though not by whom (the flag exists on x86 only).
+    """
+    if kind := container(host):
+        return kind
+    found = detect(host)
+    if found and found not in CONTAINERS:
+        return found
+    if _text(host, "/sys/hypervisor/type").strip() == "xen":
+        return "xen"
+    processors = _text(host, "/proc/cpuinfo").splitlines()
+    flags = next((line for line in processors if line.startswith("flags")), "")
+    if not flags:
+        return None
+    return "vm-other" if "hypervisor" in flags.split() else "none"

@@ -39,7 +39,6 @@ def collect(host: Host) -> JSON:
     listed, notes = hardware.consider(host, listed, found)
     state, reason = volumes.conclude(
         listed,
-        found.mounts,
         live=volumes.is_live(found.mounts, listed, command_line),
         container=_virtualization.container(host),
         whole=whole,

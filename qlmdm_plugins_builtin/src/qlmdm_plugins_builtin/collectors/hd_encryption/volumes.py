@@ -225,31 +225,15 @@ def is_live(mounts: Sequence[Mount], volumes: Sequence[Volume], command_line: st
     return built and any(point in shown for point in LIVE_MOUNTS)
 
 
-_IMAGED = ("docker", "podman")
-"""Containers whose marker is a file of the image, and stays where a virtual machine is made
-of it."""
-
-
-def _has_own_root(volumes: Sequence[Volume], mounts: Sequence[Mount]) -> bool:
-    """Whether / is the whole file system of a device: no container engine does that."""
-    root = next((m for m in reversed(mounts) if m.point == "/"), None)
-    judged = next((v for v in reversed(volumes) if v.mount == "/"), None)
-    if root is None or judged is None:
-        return False
-    whole = root.source.startswith("/dev/") and root.root == "/"
-    return whole and judged.state in ("encrypted", "not_encrypted")
-
-
 def conclude(
     volumes: Sequence[Volume],
-    mounts: Sequence[Mount],
     *,
     live: bool,
     container: str | None,
     whole: bool,
 ) -> tuple[State, str]:
     """The state of the machine, and why it is unknown or not encrypted."""
-    if container and not (container in _IMAGED and _has_own_root(volumes, mounts)):
+    if container:
         return "unknown", f"it runs in a container ({container}): its disks can't be seen"
     if live:
         return "unknown", "it runs from a live medium: the disks of the machine are not in use"

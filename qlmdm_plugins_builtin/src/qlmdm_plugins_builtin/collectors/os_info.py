@@ -1,0 +1,182 @@
+"""Collects which operating system the machine runs: distribution, kernel, architecture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from qlmdm_core import osrelease
+from qlmdm_core.api import JSON, Host
+
+from . import _virtualization
+
+_ROLLING = frozenset(
+    (
+        "arch",
+        "artix",
+        "blendos",
+        "cachyos",
+        "chimera",
+        "endeavouros",
+        "garuda",
+        "gentoo",
+        "kaos",
+        "manjaro",
+        "opensuse-microos",
+        "opensuse-slowroll",
+        "opensuse-tumbleweed",
+        "pclinuxos",
+        "rhino",
+        "solus",
+        "void",
+    )
+)
+"""Distributions without releases, some of which give VERSION_ID a number all the same."""
+
+_KERNEL = re.compile(r"\d+\.\d+\S*")
+_MACHINE = re.compile(r"[a-z][a-z0-9_]*")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TEMPLATE = re.compile(r"TEMPLATE_\w+|@\w+@")
+_OLD_RELEASE = re.compile(r"(?P<name>.+?)(?: Linux)? release (?P<version>\d[\d.]*)(?:.*)")
+
+
+def collect(host: Host) -> JSON:
+    """What os-release says, with the kernel, the architecture, and what it all runs on."""
+    release = osrelease.read(host)
+    lsb = osrelease.parse(_text(host, "/etc/lsb-release"))
+    debian = _text(host, "/etc/debian_version").strip()
+    value = describe(release or _without_os_release(host, lsb), lsb, debian)
+    value["kernel"] = kernel_release(host)
+    value["architecture"] = architecture(host)
+    value["userland_architecture"] = _userland(host, debian)
+    value["virtualization"] = _virtualization.describe(host)
+    value["atomic"] = _atomic(host, release)
+    if value["id"] is None:
+        return {"state": "unknown", "reason": "there is no os-release that can be read", **value}
+    return {"state": "available", **value}
+
+
+def describe(release: Mapping[str, str], lsb: Mapping[str, str], debian: str) -> dict[str, JSON]:
+    """The distribution, by os-release; lsb-release and debian_version add to it."""
+
+    def told(name: str) -> str | None:
+        text = release.get(name, "").strip()
+        # Arch and others fill a template in when the package is built, or forget to.
+        return None if not text or _TEMPLATE.fullmatch(text) else text
+
+    # os-release(5): ID defaults to "linux" where the file exists.
+    name = (told("ID") or "linux") if release else None
+    like = [word for word in release.get("ID_LIKE", "").split() if word != name]
+    codename = told("VERSION_CODENAME")
+    if codename is None and name == "debian" and debian[:1].isalpha():
+        codename = debian.partition("/")[0]  # "forky/sid": testing can't be told from sid
+    support_end = told("SUPPORT_END")
+    is_debian = name == "debian" or "debian" in like
+    lsb_id = lsb.get("DISTRIB_ID", "").lower()
+    return {
+        "id": name,
+        "id_like": list(dict.fromkeys(like)),
+        "name": told("NAME"),
+        "pretty_name": told("PRETTY_NAME"),
+        "version": told("VERSION"),
+        "version_id": told("VERSION_ID"),
+        "codename": codename,
+        "ubuntu_codename": told("UBUNTU_CODENAME"),
+        "debian_version": told("DEBIAN_VERSION_FULL") or (debian or None if is_debian else None),
+        "variant_id": told("VARIANT_ID"),
+        "build_id": told("BUILD_ID"),
+        "image_id": told("IMAGE_ID"),
+        "image_version": told("IMAGE_VERSION"),
+        "release_type": told("RELEASE_TYPE"),
+        "support_end": support_end if support_end and _DAY.fullmatch(support_end) else None,
+        "rolling": is_rolling(release),
+        # MX and others keep Debian's os-release and name themselves here only.
+        "lsb_id": lsb_id if lsb_id and lsb_id != name else None,
+    }
+
+
+def is_rolling(release: Mapping[str, str]) -> bool | None:
+    """Whether the distribution has no releases; None if nothing is known of it.
+
+    os-release(5): VERSION_ID is left out by rolling releases.
+    """
+    if not release:
+        return None
+    names = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
+    words = f"{release.get('VERSION', '')} {release.get('PRETTY_NAME', '')}".lower()
+    version = release.get("VERSION_ID", "")
+    return (
+        bool(names & _ROLLING)
+        or release.get("BUILD_ID", "").lower() == "rolling"
+        or "rolling" in words
+        or not version
+        or _TEMPLATE.fullmatch(version) is not None
+    )
+
+
+def kernel_release(host: Host) -> str | None:
+    """The running kernel's release, as `uname -r` has it."""
+    words = _text(host, "/proc/version").split()
+    candidates = [_text(host, "/proc/sys/kernel/osrelease").strip(), *words[2:3]]
+    for text in candidates:
+        if _KERNEL.fullmatch(text):
+            return text
+    words = host.run(["uname", "-r"]).stdout.split()
+    return next((word for word in words if _KERNEL.fullmatch(word)), None)
+
+
+def architecture(host: Host) -> str | None:
+    """The kernel's architecture, as `uname -m` has it: "x86_64", "aarch64"."""
+    for text in (_text(host, "/proc/sys/kernel/arch"), host.run(["uname", "-m"]).stdout):
+        if _MACHINE.fullmatch(text.strip()):
+            return text.strip()
+    return None
+
+
+def _userland(host: Host, debian: str) -> str | None:
+    """The architecture that Debian's packages are of: it can be 32 bits under 64."""
+    if not debian or host.which("dpkg") is None:
+        return None
+    result = host.run(["dpkg", "--print-architecture"])
+    word = result.stdout.strip()
+    return word if result.ok and re.fullmatch(r"[a-z0-9-]+", word) else None
+
+
+def _atomic(host: Host, release: Mapping[str, str]) -> str | None:
+    """What manages a system whose /usr is replaced as a whole; None for an ordinary one."""
+    if host.exists("/run/ostree-booted") or "OSTREE_VERSION" in release:
+        return "bootc" if host.exists("/usr/bin/bootc") else "ostree"
+    if host.exists("/usr/sbin/transactional-update") and release.get("ID", "").endswith("microos"):
+        return "transactional-update"
+    return None
+
+
+def _without_os_release(host: Host, lsb: Mapping[str, str]) -> dict[str, str]:
+    """What systems of before 2012 have in place of os-release, under its names."""
+    if lsb.get("DISTRIB_ID"):
+        found = {
+            "ID": lsb["DISTRIB_ID"].lower(),
+            "NAME": lsb["DISTRIB_ID"],
+            "VERSION_ID": lsb.get("DISTRIB_RELEASE", ""),
+            "VERSION_CODENAME": lsb.get("DISTRIB_CODENAME", ""),
+            "PRETTY_NAME": lsb.get("DISTRIB_DESCRIPTION", ""),
+        }
+        return {name: text for name, text in found.items() if text}
+    text = _text(host, "/etc/system-release") or _text(host, "/etc/redhat-release")
+    if match := _OLD_RELEASE.fullmatch(text.strip()):
+        words = match["name"].split()
+        name = "rhel" if words[:2] == ["Red", "Hat"] else words[0].lower()
+        return {
+            "ID": name,
+            "NAME": match["name"],
+            "VERSION_ID": match["version"],
+            "PRETTY_NAME": text.strip(),
+        }
+    return {}
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read(path, max_bytes=64 << 10)
+    except OSError:
+        return ""
