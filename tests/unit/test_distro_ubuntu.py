@@ -196,6 +196,26 @@ def test_a_package_that_apt_cannot_install_waits_all_the_same(tmp_path: Path) ->
     assert (found.state, found.updates, found.security_updates) == ("updates_available", 1, 1)
 
 
+def test_what_is_kept_back_beside_phased_updates_may_need_them(tmp_path: Path) -> None:
+    table = (
+        "     2 500\n        500 http://a.example noble-updates/main amd64 Packages\n"
+        " *** 1 100\n        100 /var/lib/dpkg/status\n"
+    )
+    deferred = "The following upgrades have been deferred due to phasing:\n  beta\n"
+    text = KEPT.replace("The following packages have", deferred + "The following packages have")
+    built = machine(tmp_path, simulation=text.replace("1 not upgraded", "2 not upgraded"))
+    built.command(["apt-cache", "policy", "alpha"], policy("1", table))
+    found = updates(built)
+    assert (found.state, found.updates) == ("unknown", 0)
+
+
+def test_what_may_be_held_is_not_counted(tmp_path: Path) -> None:
+    built = RecordedMachine(tmp_path, recorded_at=NOW.isoformat()).file("/etc/os-release", NOBLE)
+    built.command(SIMULATE, KEPT)  # apt-mark gives no answer
+    built.command(["apt-cache", "policy", "alpha"], policy("1", "     2 500\n *** 1 100\n"))
+    assert (updates(built).state, updates(built).updates) == ("unknown", 0)
+
+
 def test_kept_back_for_a_reason_that_cannot_be_told_is_unknown(tmp_path: Path) -> None:
     found = updates(machine(tmp_path, simulation=KEPT))
     assert found.state == "unknown"
@@ -247,13 +267,14 @@ def test_an_older_security_version_is_not_missing() -> None:
 
 def test_updates_that_need_ubuntu_pro_are_noted_and_not_counted(tmp_path: Path) -> None:
     text = (
-        HEAD + "Get more security updates through Ubuntu Pro with 'esm-apps' enabled:\n"
+        HEAD + "The following security update requires Ubuntu Pro with 'esm-infra' enabled:\n"
+        "  vim\nGet more security updates through Ubuntu Pro with 'esm-apps' enabled:\n"
         "  libmagick 7zip\nLearn more about Ubuntu Pro at https://example.org\n"
         "0 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.\n"
     )
     found = updates(machine(tmp_path, simulation=text))
     assert found.state == "up_to_date"
-    assert found.notes == ("2 security updates need Ubuntu Pro: 7zip, libmagick",)
+    assert found.notes == ("3 security updates need Ubuntu Pro: 7zip, libmagick, vim",)
 
 
 def test_half_installed_packages_are_noted(tmp_path: Path) -> None:

@@ -142,9 +142,9 @@ def _section(line: str, lists: Mapping[str, list[str]]) -> list[str] | None:
     if not lowered.endswith(":"):
         return None
     # Printed by ubuntu-pro-client's hook in apt: "Get more security updates through Ubuntu
-    # Pro with 'esm-apps' enabled:", in older versions "The following security updates
-    # require Ubuntu Pro with 'esm-infra' enabled:".
-    if "ubuntu pro" in lowered and "security updates" in lowered:
+    # Pro with 'esm-apps' enabled:" and "The following security updates require Ubuntu Pro with
+    # 'esm-infra' enabled:", or the same of one update.
+    if "ubuntu pro" in lowered and "security update" in lowered:
         return lists["pro_only"]
     name = _SECTIONS.get(lowered)
     return lists[name] if name else None

@@ -48,7 +48,7 @@ def ask(host: Host) -> Pending:
     if not simulation.understood:
         return Pending(problem="apt-get simulated an upgrade and said nothing about it")
     held = _held(host)
-    kept = _kept_back(host, simulation.kept_back, held)
+    kept = _kept_back(host, simulation, held)
     left_alone = len(simulation.kept_back) + len(simulation.phased)
     shown = len(simulation.upgrades)
     upgraded = max(shown, simulation.upgraded or 0, len(simulation.named))
@@ -152,26 +152,35 @@ class _KeptBack:
     """The owner holds them, and misses a security fix by it."""
 
 
-def _kept_back(host: Host, names: Sequence[str], held: Sequence[str] | None) -> _KeptBack:
+def _kept_back(host: Host, simulation: apt.Simulation, held: Sequence[str] | None) -> _KeptBack:
     """Sort those that apt keeps back by the reason.
 
-    apt before 2.5 shows phased updates as "kept back", like those that it can't install.
+    apt before 2.5 shows phased updates as "kept back", like those that it can't install. Any
+    apt keeps back what needs a phased update; only a security fix is no part of that.
     """
-    policy = _policy(host, names)
-    phased: list[str] = []
+    policy = _policy(host, simulation.kept_back)
+    phased = [
+        name
+        for name in simulation.kept_back
+        if name not in (held or ()) and name in policy and policy[name].phased
+    ]
+    some_phased = bool(simulation.phased or phased)
     blocked: list[apt.Upgrade] = []
     undecided: list[str] = []
     held_security: list[str] = []
-    for name in names:
-        entry = policy.get(name)
-        if held is not None and name in held:
-            if entry is not None and entry.security:
+    for name in simulation.kept_back:
+        entry = policy.get(name, apt.Policy())
+        if name in (held or ()):
+            if entry.security:
                 held_security.append(name)
-        elif entry is not None and entry.phased:
-            phased.append(name)
-        elif held is None or entry is None or not entry.installed or not entry.candidate:
-            undecided.append(name)
-        else:
+        elif name in phased:
+            continue
+        elif (
+            held is not None
+            and entry.installed
+            and entry.candidate
+            and (entry.security or not some_phased)
+        ):
             blocked.append(
                 apt.Upgrade(
                     name=name,
@@ -180,6 +189,8 @@ def _kept_back(host: Host, names: Sequence[str], held: Sequence[str] | None) -> 
                     security=entry.security,
                 )
             )
+        else:
+            undecided.append(name)
     return _KeptBack(
         phased=tuple(phased),
         blocked=tuple(blocked),
