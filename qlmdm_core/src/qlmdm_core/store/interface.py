@@ -148,7 +148,8 @@ class Store(Protocol):
         """
 
     def seen(self, cid: str, at: datetime) -> None:
-        """Move `last_seen_at` forward; need not be durable, or seen by readers, at once.
+        """Move `last_seen_at` forward. Readers see it, and it is durable, once the next write
+        through this store returned; a failure is not told.
 
         A client that comes back after an hour or more is due for judgement (see `accept`).
         """

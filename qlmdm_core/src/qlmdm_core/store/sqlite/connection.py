@@ -69,7 +69,7 @@ def missing_folder(path: str) -> None:
     if not os.path.isdir(folder):
         raise StoreUnavailableError(
             f"{path}: the folder {folder} is missing or may not be entered; create it, owned by "
-            "the user that runs the server, or correct store.url in the settings"
+            "the user that runs the server, or correct store in the settings"
         )
 
 

@@ -48,9 +48,7 @@ def open_sqlite(url: str) -> SqliteStore:
     if path.startswith("//"):  # sqlite:////absolute/path, as other programs want it written
         path = "/" + path.lstrip("/")
     if not path or path.endswith("/") or path.startswith(":") or "\0" in path:
-        raise SettingsError(
-            f"{url!r} names no file: expected sqlite:///absolute/path", key="store"
-        )
+        raise SettingsError(f"{url!r} names no file: expected sqlite:///absolute/path", key="store")
     return SqliteStore(path)
 
 

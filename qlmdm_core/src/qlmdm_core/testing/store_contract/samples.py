@@ -1,0 +1,151 @@
+"""Invitations, clients, records and issues to test with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+from qlmdm_core.api import JSON
+from qlmdm_core.store import Store
+from qlmdm_core.store.merge import flat_facts, value_sha256
+from qlmdm_core.store.records import (
+    CollectorResult,
+    Enrolled,
+    Enrolment,
+    Invitation,
+    Issue,
+    Submission,
+    VerdictRecord,
+)
+
+NOW = datetime(2025, 3, 4, 5, 6, 7, 890_123, tzinfo=timezone.utc)
+"""Finer than a millisecond, on purpose."""
+
+KEPT = NOW.replace(microsecond=890_000)
+"""What an engine gives back for `NOW`."""
+
+HOSTILE = (
+    "$set",
+    "$where",
+    "a.b",
+    ".",
+    "",
+    "nul\0inside",
+    "\0",
+    "__proto__",
+    "'; DROP TABLE clients; --",
+    "日本語",
+    "\u202e\U0001f4a9",
+    "x" * 10_000,
+)
+"""Names that a plugin, a host or an administrator may come up with."""
+
+
+def invitation(invitation_id: str = "inv", *, uses: int = 1_000_000) -> Invitation:
+    """An invitation for the next hour."""
+    return Invitation(
+        invitation_id=invitation_id,
+        secret="00ff",  # noqa: S106 - of nothing
+        created_at=NOW,
+        expires_at=NOW + timedelta(hours=1),
+        uses=uses,
+        created_by="ada",
+    )
+
+
+def enrolment(cid: str, *, invitation_id: str = "inv", hostname: str = "") -> Enrolment:
+    """A machine with a key of its own that asks to be enrolled."""
+    return Enrolment(
+        invitation_id=invitation_id,
+        cid=cid,
+        fingerprint=f"FPR{cid}",
+        public_key=f"KEY {cid}",
+        hostname=hostname or f"host-{cid}",
+        mid=f"mid-{cid}",
+        enrolled_at=NOW,
+    )
+
+
+def enrolled(store: Store, cid: str = "c1", **changes: str) -> str:
+    """Enrol a client, by an invitation that is made if need be."""
+    wanted = replace(enrolment(cid), **changes)  # type: ignore[arg-type]
+    if store.invitation(wanted.invitation_id) is None:
+        store.add_invitation(invitation(wanted.invitation_id))
+    outcome = store.enrol(wanted)
+    if not isinstance(outcome, Enrolled):
+        raise TypeError(f"could not enrol {cid}: {outcome}")
+    return outcome.cid
+
+
+def result(value: JSON, *, at: datetime = NOW, private: bool = False) -> CollectorResult:
+    """What a collector said that went well."""
+    return CollectorResult(
+        status="ok",
+        value=value,
+        value_sha256=value_sha256(value),
+        collected_at=at.isoformat(),
+        seconds=0.25,
+        private=private,
+    )
+
+
+def failure(error: str, *, status: str = "error", at: datetime = NOW) -> CollectorResult:
+    """What a collector said that went wrong."""
+    return CollectorResult(
+        status=status,
+        error=error,
+        value_sha256=value_sha256([status, error]),
+        collected_at=at.isoformat(),
+    )
+
+
+def submission(
+    cid: str,
+    seq: int,
+    collectors: Mapping[str, CollectorResult] | None = None,
+    *,
+    rid: str | None = None,
+    at: datetime = NOW,
+    flags: Mapping[str, JSON] | None = None,
+    hostname: str | None = None,
+) -> Submission:
+    """A record of a client that `enrolment` made."""
+    if collectors is None:
+        collectors = {"os_info": result({"state": "available", "id": "arch"}, at=at)}
+    return Submission(
+        cid=cid,
+        fingerprint=f"FPR{cid}",
+        seq=seq,
+        rid=rid or f"{cid}-{seq}",
+        received_at=at,
+        hostname=hostname or f"host-{cid}",
+        mid=f"mid-{cid}",
+        boot="boot-1",
+        collectors=collectors,
+        facts=flat_facts(collectors),
+        flags=flags or {},
+    )
+
+
+def verdict(cid: str, check: str = "firewall-disabled", **changes: JSON) -> VerdictRecord:
+    """A verdict that is not "pass"."""
+    record = VerdictRecord(
+        cid=cid, check=check, state="fail", since_at=NOW, message="It is off.", evidence={"n": 1}
+    )
+    return replace(record, **changes)
+
+
+def issue(issue_id: str, cid: str, check: str = "firewall-disabled", **changes: JSON) -> Issue:
+    """An open issue, due at once."""
+    record = Issue(
+        issue_id=issue_id,
+        cid=cid,
+        check=check,
+        state="fail",
+        message="It is off.",
+        evidence={"ipv4": "off"},
+        opened_at=NOW,
+        alert_due_at=NOW,
+    )
+    return replace(record, **changes)
