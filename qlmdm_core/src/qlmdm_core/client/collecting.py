@@ -7,13 +7,12 @@ only this process has to pay for a value that is endless.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
 from qlmdm_core import osrelease, strictjson
 from qlmdm_core.api import Collector, DistroAdapter, Host
-from qlmdm_core.client import frames
+from qlmdm_core.client import frames, newborn
 from qlmdm_core.client.plan import VALUE_DEPTH, Plan
 from qlmdm_core.errors import PluginError, QlmdmError
 from qlmdm_core.hookspecs import client as hookspec_module
@@ -46,7 +45,7 @@ def answer(
         where = f" ({failure.trace[-1]})" if failure.trace else ""
         status, error, body = "error", failure.error + where, b""
     frames.send(channel, {"status": status, "error": error}, body)
-    os._exit(0)  # now: no exit handler, and no thread that it left, may hold it up
+    newborn.leave(0)  # now: no exit handler, and no thread that it left, may hold it up
 
 
 def _run(collector: Collector, plan: Plan, find_adapters: FindAdapters) -> tuple[str, str, bytes]:
@@ -56,12 +55,7 @@ def _run(collector: Collector, plan: Plan, find_adapters: FindAdapters) -> tuple
         return _choose(find_adapters(), hosts[0])
 
     hosts.append(plan.host_factory(collector.name, find_distro))
-    try:
-        value = collector.run(hosts[0])
-    finally:
-        if plan.finish is not None:
-            plan.finish(collector.name, hosts[0])
-    return encode_value(value, collector.max_bytes)
+    return encode_value(collector.run(hosts[0]), collector.max_bytes)
 
 
 def encode_value(value: object, max_bytes: int) -> tuple[str, str, bytes]:

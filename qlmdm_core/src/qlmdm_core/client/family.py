@@ -25,8 +25,8 @@ from qlmdm_core.client.cgroups import Group, RunGroup
 from qlmdm_core.client.frames import Frame, FrameError, FrameReader, encode
 from qlmdm_core.client.limits import Limits, Prctl
 
-EVIDENCE_BYTES = 4096
-"""How much of what a child printed is kept: its last words."""
+FIRST_BYTES, LAST_BYTES = 1024, 3072
+"""How much of what a child printed is kept, of its beginning and of its end."""
 WATCH_SECONDS = 0.25
 """How often it is checked whether a child breaks its limits."""
 SWEEP_SECONDS = 0.01
@@ -54,6 +54,7 @@ class Child:
         self.channel = channel
         self.noise = noise
         self.noise_bytes = 0
+        self.first_words = b""
         self.last_words = b""
         self.pidfd = -1
         self.group: Group | None = None
@@ -73,8 +74,9 @@ class Child:
             return False
 
     def evidence(self) -> str:
-        """The last of what it printed."""
-        return self.last_words.decode("utf-8", "replace").strip()
+        """What it printed; without the middle, if it was much."""
+        gap = b"" if self.noise_bytes <= FIRST_BYTES + LAST_BYTES else b"\n[...]\n"
+        return (self.first_words + gap + self.last_words).decode("utf-8", "replace").strip()
 
     def seconds(self) -> float:
         """How long ago it started."""
@@ -184,8 +186,8 @@ class Family:
             del former  # not before
         except BaseException as error:  # noqa: BLE001 - nothing may return from here
             os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
-            os._exit(1)
-        os._exit(0)
+            newborn.leave(1)
+        newborn.leave(0)
 
     # --- a child lives -----------------------------------------------------------------------
 
@@ -242,7 +244,9 @@ class Family:
             self._forget(child.noise)
             return []
         before, child.noise_bytes = child.noise_bytes, child.noise_bytes + len(chunk)
-        child.last_words = (child.last_words + chunk)[-EVIDENCE_BYTES:]
+        room = FIRST_BYTES - len(child.first_words)
+        child.first_words += chunk[:room]
+        child.last_words = (child.last_words + chunk[room:])[-LAST_BYTES:]
         most = self.limits.output_bytes
         if before <= most < child.noise_bytes:
             return [Event("noisy", child, why=f"it printed more than {most} bytes")]

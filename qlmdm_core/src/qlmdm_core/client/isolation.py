@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import socket
 import sys
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 # Loaded here, so that every process forked below has them without importing them again.
 from qlmdm_core import strictjson
-from qlmdm_core.api import JSON, Host
+from qlmdm_core.api import JSON
 from qlmdm_core.client import reaper
 from qlmdm_core.client.frames import Frame, FrameError, FrameReader
 from qlmdm_core.client.limits import Limits, Prctl
@@ -53,8 +52,8 @@ class CollectorOutcome:
     seconds: float
     private: bool = False
     interval: float | None = None
-    last_words: str = ""
-    """The end of what it printed, if it failed."""
+    printed: str = ""
+    """What it printed (the beginning and the end of it), if it failed."""
 
 
 @dataclass(kw_only=True)
@@ -79,7 +78,6 @@ def run_collectors(
     host_factory: HostFactory,
     only: Collection[str] | None = None,
     due: Callable[[Descriptor], bool] = lambda _: True,
-    finish: Callable[[str, Host], None] | None = None,
     deadline: float = 300.0,
     import_timeout: float = 10.0,
     limits: Limits | None = None,
@@ -87,9 +85,9 @@ def run_collectors(
 ) -> Outcome:
     """Run the collectors of these plugins that are due, or those in `only`, side by side.
 
-    `host_factory(name, find_distro)` makes the host for a collector, `finish(name, host)` is
-    called when it has run; both happen in that collector's process. `deadline` is in seconds
-    and holds for everything together. Disabled entries are passed over.
+    `host_factory(name, find_distro)` makes the host for a collector, in that collector's
+    process. `deadline` is in seconds and holds for everything together. Disabled entries are
+    passed over.
 
     Whatever plugins do is in the outcome; this raises only what interrupts the client itself
     (`KeyboardInterrupt`), and even then leaves no process.
@@ -115,7 +113,6 @@ def run_collectors(
             host_factory=host_factory,
             only=None if only is None else frozenset(only),
             due=due,
-            finish=finish,
             deadline=deadline,
             import_timeout=import_timeout,
             limits=limits or Limits(),
@@ -243,14 +240,5 @@ def _outcome(frame: Frame) -> CollectorOutcome:
         seconds=float(header["seconds"]),
         private=header["private"],
         interval=header["interval"],
-        last_words=header["last_words"],
+        printed=header["printed"],
     )
-
-
-def interrupted_by(signum: int) -> None:
-    """Make a signal end the client as Ctrl-C does, so that it leaves no process either."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signum, interrupt)

@@ -64,8 +64,6 @@ class Plan:
     only: frozenset[str] | None = None
     """The collectors to run; None: all that are due."""
     due: Callable[[Descriptor], bool] = lambda _: True
-    finish: Callable[[str, Host], None] | None = None
-    """Called in the collector's process after it has run, as to save a recording."""
     deadline: float = 300.0
     """Seconds for everything together."""
     import_timeout: float = 10.0

@@ -19,8 +19,9 @@ from functools import partial
 
 from qlmdm_core.api import JSON
 from qlmdm_core.client import frames, newborn
+from qlmdm_core.client.branch import Branch
 from qlmdm_core.client.cgroups import RunGroup
-from qlmdm_core.client.family import Child, Event, Family
+from qlmdm_core.client.family import Event, Family
 from qlmdm_core.client.frames import Frame, FrameReader
 from qlmdm_core.client.limits import Prctl, be_nice
 from qlmdm_core.client.plan import Descriptor, Plan
@@ -36,40 +37,6 @@ SLACK_SECONDS = 2.0
 
 class _StopError(BaseException):
     """Somebody told this process to end (SIGTERM)."""
-
-
-class Branch:
-    """One distribution: its worker, and what is known of its collectors."""
-
-    def __init__(self, index: int, entries: tuple[PluginEntry, ...]) -> None:
-        self.index = index
-        self.entries = entries
-        self.distribution = entries[0].distribution
-        self.child: Child | None = None
-        self.registered = False
-        self.over = False
-        self.stopping = False
-        self.babbles = False
-        """Its worker wrote what makes no sense; nothing more of it is read."""
-        self.verdict = ""
-        """Why its worker was killed."""
-        self.offers: list[tuple[PluginEntry, Descriptor]] = []
-        self.adapters: list[str] = []
-        self.queue: list[Descriptor] = []
-        self.running: dict[str, tuple[Descriptor, float]] = {}
-        """What was started, and by when its worker must have said what came of it."""
-
-    def failure(self, stage: str, error: str, last_words: str = "") -> PluginFailure:
-        """Something that befell the distribution as a whole."""
-        names = ", ".join(entry.name for entry in self.entries)
-        trace = tuple(last_words.splitlines()[-20:])
-        return PluginFailure(
-            distribution=self.distribution,
-            entry_point=names,
-            stage=stage,
-            error=error,
-            trace=trace,
-        )
 
 
 class Warden:
@@ -105,6 +72,7 @@ class Warden:
                 if time.monotonic() > self._begun + self._plan.deadline:
                     self._give_up()
                     break
+            self._decide()  # what registered with its last breath
         finally:
             survivors = self._family.end()
             self._clear_groups()
@@ -201,6 +169,8 @@ class Warden:
                 branch.queue.append(descriptor)
         for branch in self._branches:
             branch.queue.sort(key=lambda descriptor: -descriptor.timeout)
+            if branch.over:
+                self._drop_queue(branch)
 
     def _refuse(
         self,
@@ -320,21 +290,26 @@ class Warden:
             self._failures.append(branch.failure("import", how, child.evidence()))
             return
         self._failures.append(branch.failure("worker", how, child.evidence()))
+        branch.verdict = how
         now = time.monotonic()
         for descriptor, until in branch.running.values():
-            late = now >= until
-            self._outcome(
-                descriptor, "timeout" if late else "crashed", f"{self._whose(branch)}: {how}"
-            )
+            status = "timeout" if now >= until else "crashed"
+            self._outcome(descriptor, status, f"{branch.distribution}: {how}")
             self._slots.give_back(f"{descriptor.name}:")
-        for descriptor in branch.queue:
-            self._outcome(descriptor, "crashed", f"not started; {self._whose(branch)}: {how}")
         branch.running.clear()
+        self._drop_queue(branch)
+
+    def _drop_queue(self, branch: Branch) -> None:
+        """What was to run in a worker that is no more."""
+        for descriptor in branch.queue:
+            error = f"not started; {branch.distribution}: {branch.verdict}"
+            self._outcome(descriptor, "crashed", error)
         branch.queue.clear()
 
     def _give_up(self) -> None:
         """The time for everything together has passed."""
         why = f"the collect as a whole took longer than {self._plan.deadline:g} seconds"
+        self._decide()
         for branch in self._branches:
             if branch.over:
                 continue
@@ -344,10 +319,6 @@ class Warden:
                 self._outcome(descriptor, "timeout", why)
             for descriptor in branch.queue:
                 self._outcome(descriptor, "timeout", f"not started: {why}")
-
-    @staticmethod
-    def _whose(branch: Branch) -> str:
-        return f"the process of {branch.distribution}"
 
     # --- what is told ------------------------------------------------------------------------
 
@@ -359,7 +330,7 @@ class Warden:
                 "error": error,
                 "started_at": time.time(),
                 "seconds": 0.0,
-                "last_words": "",
+                "printed": "",
                 **_identity(descriptor),
             }
         )
@@ -406,7 +377,7 @@ def run_warden(plan: Plan, prctl: Prctl, channel: int) -> None:
             frames.send(newborn.CHANNEL, {"type": "crash", "error": traceback.format_exc()})
         del former
     finally:
-        os._exit(0)
+        newborn.leave(0)
 
 
 def _stop(*_: object) -> None:

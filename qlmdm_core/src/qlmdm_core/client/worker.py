@@ -175,8 +175,8 @@ class Worker:
             status, error = verdict
         else:
             status, error = "crashed", f"its process {child.ending()}, without an answer"
-        last_words = "" if status == "ok" else child.evidence()
-        self._tell(child.name, status, error, started_at, child.seconds(), last_words, body)
+        printed = "" if status == "ok" else child.evidence()
+        self._tell(child.name, status, error, started_at, child.seconds(), printed, body)
 
     def _tell(
         self,
@@ -185,7 +185,7 @@ class Worker:
         error: str,
         started_at: float,
         seconds: float,
-        last_words: str = "",
+        printed: str = "",
         body: bytes = b"",
     ) -> None:
         header: dict[str, JSON] = {
@@ -195,6 +195,6 @@ class Worker:
             "error": error[:1000],
             "started_at": started_at,
             "seconds": round(seconds, 3),
-            "last_words": last_words,
+            "printed": printed,
         }
         frames.send(self._channel, header, body)
