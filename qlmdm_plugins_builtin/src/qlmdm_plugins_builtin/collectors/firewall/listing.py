@@ -1,0 +1,147 @@
+"""Reads `iptables -L`, the form that is made for eyes; used when there is no other.
+
+Without `-v` it hides interfaces: `-i lo -j ACCEPT` looks as if it accepted everything, and
+`-i eth1 -j DROP` as if it dropped everything. All rules are opaque then; only where firewalld
+and ufw put the one for the loopback device, their place in the chain tells what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from qlmdm_plugins_builtin.collectors.firewall.packets import Condition, Truth, fixed
+from qlmdm_plugins_builtin.collectors.firewall.walk import Chain, Key, Rule, Ruleset
+from qlmdm_plugins_builtin.collectors.firewall.xtables import known_target, rule_with_target
+
+_CHAIN = re.compile(r"Chain (\S+) \((?:policy ([^\s)]+)|\d+ references)")
+_ANYWHERE = {"anywhere", "0.0.0.0/0", "::/0"}
+_FLAGS = {"--", "-f", "!f"}
+_COMMENT = re.compile(r"/\*.*?\*/")
+_OF_TARGET = re.compile(r"\b(?:reject-with|LOG|NFLOG|ULOG|MARK|CONNMARK|nflog-group)\b.*")
+_PORTS = re.compile(r"(?:multiport )?\b([sd])(?:pts?|ports):?\s*(!)?\s?(\S+)")
+_STATES = re.compile(r"\b(?:ct)?state (\S+)")
+_HIDDEN = fixed(Truth.OPAQUE)
+"""The interface that is not shown."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the line of column names tells."""
+
+    skip: int = 0
+    """Columns before the target."""
+    interfaces: bool = False
+
+
+def parse(text: str, family: str) -> Ruleset | None:
+    """The filter table's rules in what iptables printed; None if it is not that. Never raises."""
+    chains: dict[Key, Chain] = {}
+    rules: dict[Key, list[Rule]] = {}
+    key: Key | None = None
+    header = _Header()
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        if found := _CHAIN.match(line):
+            key = (family, "filter", found[1])
+            hook = "input" if found[1] == "INPUT" else ""
+            policy = "drop" if found[2] == "DROP" else "accept"
+            chains[key] = Chain(key, hook=hook, kind="filter" if hook else "", policy=policy)
+            continue
+        if key is None:
+            return None
+        words = line.split()
+        if "source" in words and "destination" in words:
+            header = _Header(("num" in words) + 2 * ("pkts" in words), "in" in words)
+        else:
+            rules.setdefault(key, []).append(_rule(words, header))
+    names = {key[2] for key in chains}
+    for key, listed in rules.items():
+        shown = listed if header.interfaces else _with_loopback(key[2], listed)
+        chains[key] = replace(chains[key], rules=tuple(known_target(rule, names) for rule in shown))
+    return Ruleset(chains) if chains else None
+
+
+def _rule(words: list[str], header: _Header) -> Rule:
+    text = " ".join(words)
+    columns = words[header.skip :]
+    # A rule without a target leaves its column empty, and ip6tables that of the flags.
+    target = columns.pop(0) if len(columns) > 1 and columns[1] not in _FLAGS else ""
+    conditions = [Condition("protocol", tuple(columns[:1]))]
+    columns = columns[1:]
+    if columns and columns[0] in _FLAGS:
+        if columns[0] != "--":
+            conditions.append(Condition("fixed", (Truth.NO.value,), columns[0] == "!f"))
+        columns = columns[1:]
+    if header.interfaces:
+        conditions += [
+            _interface(field, name)
+            for field, name in zip(("in_interface", "out_interface"), columns, strict=False)
+            if name.lstrip("!") not in ("*", "any")
+        ]
+        columns = columns[2:]
+    if len(columns) < 2:
+        return Rule((_HIDDEN,), "unclear", text=text)
+    for field, value in zip(("source", "destination"), columns, strict=False):
+        if value not in _ANYWHERE:
+            conditions.append(Condition(field, (value.lstrip("!"),), value.startswith("!")))
+    rest = " ".join(columns[2:])
+    conditions += _extensions(rest)
+    if not header.interfaces:
+        conditions.append(_HIDDEN)
+    return rule_with_target(target, "[goto]" in rest, conditions, text)
+
+
+def _interface(field: str, value: str) -> Condition:
+    name = value.lstrip("!")
+    pattern = name[:-1] + "*" if name.endswith("+") else name
+    return Condition(field, (pattern,), negated=name != value)
+
+
+def _extensions(text: str) -> list[Condition]:
+    """The conditions in the last column, which every extension words in its own way."""
+    rest = _OF_TARGET.sub("", _COMMENT.sub("", text)).replace("[goto]", "").strip()
+    found: list[Condition] = []
+    for protocol in ("tcp ", "udp "):
+        rest = rest.removeprefix(protocol)
+    if ports := _PORTS.search(rest):
+        field = "source_port" if ports[1] == "s" else "destination_port"
+        values = tuple(ports[3].replace(":", "-").split(","))
+        found.append(Condition(field, values, bool(ports[2])))
+        rest = rest.replace(ports[0], "", 1)
+    if states := _STATES.search(rest):
+        found.append(Condition("ct_state", tuple(states[1].split(","))))
+        rest = rest.replace(states[0], "", 1)
+    rest = rest.strip()
+    if rest.startswith("limit:"):
+        found.append(fixed(Truth.SOMETIMES))
+    elif rest.startswith(("icmp", "ipv6-icmp", "match-set")):
+        found.append(fixed(Truth.NO))
+    elif rest:
+        found.append(fixed(Truth.PARTLY))
+    return found
+
+
+def _with_loopback(chain: str, rules: list[Rule]) -> list[Rule]:
+    """Take hidden interfaces for what they are, where the place of the rule tells it."""
+    shown = list(rules)
+    plain = [rule.conditions[1:] == (_HIDDEN,) for rule in rules]
+    accepts = [plain[at] and rules[at].verdict == "accept" for at in range(len(rules))]
+    if chain == "ufw-before-input" and accepts[:1] == [True]:
+        shown[0] = _for_loopback(rules[0])
+    targets = [rule.target for rule in rules]
+    if chain == "INPUT" and "INPUT_ZONES" in targets:
+        # firewalld: what is established, loopback, its own chains, the reject of the rest.
+        zones = targets.index("INPUT_ZONES")
+        if zones > 1 and accepts[:2] == [False, True]:
+            shown[1] = _for_loopback(rules[1])
+        for at in range(zones + 1, len(rules)):
+            if plain[at] and rules[at].verdict == "drop":
+                shown[at] = replace(rules[at], conditions=rules[at].conditions[:1])
+                break
+    return shown
+
+
+def _for_loopback(rule: Rule) -> Rule:
+    return replace(rule, conditions=(Condition("in_interface", ("lo",)),))

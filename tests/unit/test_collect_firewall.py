@@ -1,0 +1,911 @@
+"""The firewall collector, on machines composed for each case that it must tell apart."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qlmdm_core.testing import RecordedMachine
+from qlmdm_plugins_builtin.collectors.firewall import (
+    collect,
+    frontends,
+    listing,
+    nft_json,
+    nft_text,
+    xtables,
+)
+from qlmdm_plugins_builtin.collectors.firewall.walk import Ruleset, judge
+
+NFT = ["nft", "--json", "list", "ruleset"]
+
+
+def nft(*objects):
+    """What nft prints for these objects."""
+    return json.dumps({"nftables": [{"metainfo": {"json_schema_version": 1}}, *objects]})
+
+
+def table(family="inet", name="site", **more):
+    return {"table": {"family": family, "name": name, "handle": 1, **more}}
+
+
+def chain(name="incoming", policy="accept", family="inet", table="site", hook="input", prio=0):
+    return {
+        "chain": {
+            "family": family, "table": table, "name": name, "handle": 2,
+            "type": "filter", "hook": hook, "prio": prio, "policy": policy,
+        }
+    }  # fmt: skip
+
+
+def plain_chain(name, family="inet", table="site"):
+    return {"chain": {"family": family, "table": table, "name": name, "handle": 3}}
+
+
+def rule(*expr, chain="incoming", family="inet", table="site"):
+    body = {"family": family, "table": table, "chain": chain, "handle": 4, "expr": list(expr)}
+    return {"rule": body}
+
+
+def meta(key, right, op="=="):
+    return {"match": {"op": op, "left": {"meta": {"key": key}}, "right": right}}
+
+
+def field(protocol, name, right, op="=="):
+    left = {"payload": {"protocol": protocol, "field": name}}
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def state(*states):
+    return {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": list(states)}}
+
+
+ACCEPT, DROP, REJECT = {"accept": None}, {"drop": None}, {"reject": {"type": "icmpx"}}
+COUNTER = {"counter": {"packets": 12, "bytes": 900}}
+LO = meta("iifname", "lo")
+
+
+def jump(target):
+    return {"jump": {"target": target}}
+
+
+def by_nft(tmp_path, *objects):
+    return RecordedMachine(tmp_path).command(NFT, nft(table(), *objects))
+
+
+# --- nftables -----------------------------------------------------------------------------
+
+ON = {
+    "a policy of drop": [chain(policy="drop"), rule(LO, ACCEPT)],
+    "a reject at the end, as firewalld has it": [
+        chain(),
+        rule(state("established", "related"), ACCEPT),
+        rule(LO, ACCEPT),
+        rule(COUNTER, REJECT),
+    ],
+    "a jump to a chain that drops": [
+        chain(),
+        plain_chain("closed"),
+        rule(jump("closed")),
+        rule({"log": {"prefix": "end "}}, DROP, chain="closed"),
+    ],
+    "a goto to a chain that drops": [
+        chain(),
+        plain_chain("closed"),
+        rule({"goto": {"target": "closed"}}),
+        rule(DROP, chain="closed"),
+    ],
+    "a second chain that drops": [
+        chain("early", prio=-10),
+        rule(ACCEPT, chain="early"),
+        chain("late", policy="drop"),
+    ],
+    "everything but loopback dropped": [chain(), rule(meta("iifname", "lo", "!="), DROP)],
+    "everything new dropped": [chain(), rule(state("new", "invalid"), DROP)],
+    "everything but one port dropped": [
+        chain(),
+        rule(LO, ACCEPT),
+        rule(field("tcp", "dport", 22, "!="), DROP),
+        rule(meta("l4proto", "udp"), DROP),
+    ],
+    "a drop before routing": [chain(hook="prerouting", prio=-150, policy="drop")],
+    "narrow accepts before the drop": [
+        chain(policy="drop"),
+        rule(field("tcp", "dport", {"set": [22, 80, {"range": [8000, 8100]}]}), ACCEPT),
+        rule(field("ip", "saddr", {"prefix": {"addr": "10.20.0.0", "len": 16}}), ACCEPT),
+        rule(field("ip6", "saddr", {"prefix": {"addr": "fe80::", "len": 10}}), ACCEPT),
+        rule(meta("l4proto", {"set": ["icmp", "ipv6-icmp"]}), ACCEPT),
+        rule(field("icmp", "type", "echo-request"), ACCEPT),
+        rule(field("ip", "daddr", "224.0.0.251"), ACCEPT),
+        rule(meta("iifname", "docker0"), ACCEPT),
+        rule(meta("pkttype", {"set": ["broadcast", "multicast"]}), ACCEPT),
+        rule({"match": {"op": "in", "left": {"ct": {"key": "status"}}, "right": "dnat"}}, ACCEPT),
+    ],
+    "ports of users' programs open, as in Fedora Workstation": [
+        chain(),
+        rule(field("tcp", "dport", {"range": [1025, 65535]}), ACCEPT),
+        rule(REJECT),
+    ],
+    "a map of states that lets nothing new in": [
+        chain(policy="drop"),
+        rule({
+            "vmap": {
+                "key": {"ct": {"key": "state"}},
+                "data": {"set": [["established", ACCEPT], ["related", ACCEPT], ["invalid", DROP]]},
+            }
+        }),
+    ],
+    "a map of interfaces, each to a chain that decides": [
+        chain(policy="drop"),
+        plain_chain("world"),
+        rule(field("tcp", "dport", 22), ACCEPT, chain="world"),
+        rule({
+            "vmap": {
+                "key": {"meta": {"key": "iifname"}},
+                "data": {"set": [["lo", ACCEPT], ["eth0", jump("world")]]},
+            }
+        }),
+    ],
+    "an unknown statement in a rule that only drops": [
+        chain(policy="drop"),
+        rule({"exotic": {}}, DROP),
+    ],
+}  # fmt: skip
+
+OFF = {
+    "an accepting chain": [chain()],
+    "an accepting chain with a block list": [
+        chain(),
+        rule(field("ip", "saddr", {"set": ["198.51.100.7", "198.51.100.8"]}), DROP),
+        rule(field("ip6", "saddr", "@bad"), DROP),
+        rule(state("invalid"), DROP),
+    ],
+    "a policy of drop behind an accept of all": [chain(policy="drop"), rule(ACCEPT)],
+    "a policy of drop behind an accept of all that has a counter": [
+        chain(policy="drop"),
+        rule(COUNTER, ACCEPT),
+    ],
+    "all of TCP accepted": [chain(policy="drop"), rule(meta("l4proto", "tcp"), ACCEPT)],
+    "everything new accepted": [chain(policy="drop"), rule(state("new"), ACCEPT)],
+    "all ports accepted": [
+        chain(policy="drop"),
+        rule(field("udp", "dport", {"range": [1, 65535]}), ACCEPT),
+    ],
+    "all but loopback accepted": [chain(policy="drop"), rule(meta("iifname", "lo", "!="), ACCEPT)],
+    "the only network card accepted": [chain(policy="drop"), rule(meta("iifname", "eth0"), ACCEPT)],
+    "the internet accepted": [
+        chain(policy="drop"),
+        rule(field("ip", "saddr", {"prefix": {"addr": "0.0.0.0", "len": 0}}), ACCEPT),
+    ],
+    "an accept within a rate": [
+        chain(policy="drop"),
+        rule({"limit": {"rate": 10, "per": "second"}}, ACCEPT),
+    ],
+    "a drop above a rate": [
+        chain(),
+        rule({"limit": {"rate": 10, "per": "second", "inv": True}}, DROP),
+    ],
+    "a drop on one interface": [chain(), rule(meta("iifname", "eth0"), DROP)],
+    "a reject of one port": [chain(), rule(field("tcp", "dport", 139), REJECT)],
+    "a drop in a chain that nobody jumps to": [
+        chain(),
+        plain_chain("closed"),
+        rule(DROP, chain="closed"),
+    ],
+    "a return before the drop": [
+        chain(),
+        plain_chain("sub"),
+        rule(jump("sub")),
+        rule({"return": None}, chain="sub"),
+        rule(DROP, chain="sub"),
+    ],
+    "a table that is dormant": [table(flags=["dormant"]), chain(policy="drop")],
+    "forwarding only": [chain(hook="forward", policy="drop")],
+    "a drop by state before states are known": [
+        chain(hook="prerouting", prio=-300),
+        rule(state("new"), DROP),
+    ],
+    "what a VPN adds": [
+        chain(hook="prerouting", prio=-300),
+        rule(
+            meta("iifname", "wg0", "!="),
+            field("ip", "daddr", "10.9.0.2"),
+            {
+                "match": {
+                    "op": "!=",
+                    "left": {"fib": {"result": "type", "flags": ["saddr"]}},
+                    "right": "local",
+                }
+            },
+            DROP,
+        ),
+    ],
+}
+
+UNKNOWN = {
+    "an accept under a condition that is not shown": [
+        chain(policy="drop"),
+        rule({"xt": None}, COUNTER, ACCEPT),
+    ],
+    "a drop under a condition that is not shown": [chain(), rule({"xt": None}, DROP)],
+    "an end that is not shown": [chain(), rule({"xt": None})],
+    "a target of iptables that is not known": [
+        chain(),
+        rule({"xt": {"type": "target", "name": "FANCY"}}),
+    ],
+    "another program decides": [chain(), rule({"queue": {"num": 3}})],
+    "a chain that is not listed": [chain(), rule(jump("nowhere"))],
+    "chains that jump in a circle": [
+        chain(),
+        plain_chain("a"),
+        plain_chain("b"),
+        rule(jump("a")),
+        rule(jump("b"), chain="a"),
+        rule(jump("a"), chain="b"),
+    ],
+    "an accept to one address of ours, perhaps": [
+        chain(policy="drop"),
+        rule(field("ip", "daddr", "192.0.2.9"), ACCEPT),
+        rule(field("ip6", "daddr", "2001:db8::9"), ACCEPT),
+    ],
+    "a drop as packets enter a device": [
+        chain(),
+        {"chain": {
+            "family": "netdev", "table": "early", "name": "in", "handle": 9, "type": "filter",
+            "hook": "ingress", "dev": "eth0", "prio": 0, "policy": "drop",
+        }},
+    ],
+    "a map whose elements are not shown": [
+        chain(),
+        rule({"vmap": {"key": {"meta": {"key": "iifname"}}, "data": "@zones"}}),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("objects", ON.values(), ids=ON)
+def test_nft_rules_that_drop_by_default_are_on(tmp_path, objects):
+    value = collect(by_nft(tmp_path, *objects).host())
+    assert (value["state"], value["ipv4"], value["ipv6"]) == ("on", "on", "on")
+    assert value["front_end"] == "nftables"
+    assert "reason" not in value
+
+
+@pytest.mark.parametrize("objects", OFF.values(), ids=OFF)
+def test_nft_rules_that_let_in_by_default_are_off(tmp_path, objects):
+    value = collect(by_nft(tmp_path, *objects).host())
+    assert value["state"] == "off"
+    assert value["evidence"]["ipv4"]
+
+
+@pytest.mark.parametrize("objects", UNKNOWN.values(), ids=UNKNOWN)
+def test_nft_rules_that_are_not_understood_are_unknown(tmp_path, objects):
+    value = collect(by_nft(tmp_path, *objects).host())
+    assert value["state"] == "unknown"
+    assert value["reason"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        ["nft", "-j", "list", "ruleset"],
+        ["nft", "-j", "-s", "-t", "list", "ruleset"],
+        ["/usr/sbin/nft", "-a", "-j", "list", "ruleset"],
+    ],
+)
+def test_every_way_to_ask_nft_is_an_answer(tmp_path, form):
+    machine = RecordedMachine(tmp_path).command(form, nft(table(), chain(policy="drop")))
+    assert collect(machine.host())["state"] == "on"
+
+
+def test_the_json_form_is_found_beside_the_text_form(tmp_path):
+    machine = RecordedMachine(tmp_path)
+    machine.command(["nft", "list", "ruleset"], "table inet site {\n}\n")
+    machine.command(["nft", "-j", "list", "ruleset"], nft(table(), chain(policy="drop")))
+    assert collect(machine.host())["state"] == "on"
+
+
+def test_an_empty_rule_set_is_off_for_root_alone(tmp_path):
+    assert collect(RecordedMachine(tmp_path / "a").command(NFT, nft()).host())["state"] == "off"
+    machine = RecordedMachine(tmp_path / "b", root=False).command(NFT, nft())
+    value = collect(machine.host())
+    assert value["state"] == "unknown"
+    assert "root" in value["reason"]
+
+
+def test_a_set_that_takes_too_long_is_asked_for_without_its_elements(tmp_path):
+    machine = RecordedMachine(tmp_path)
+    machine.command(NFT, timed_out=True)
+    machine.command(
+        ["nft", "--json", "--stateless", "--terse", "list", "ruleset"],
+        nft(table(), chain(policy="drop"), rule(field("ip", "saddr", "@big"), DROP)),
+    )
+    assert collect(machine.host())["state"] == "on"
+
+
+def test_elements_of_a_named_set_count(tmp_path):
+    everybody = {"set": {
+        "family": "inet", "table": "site", "name": "all", "handle": 7, "type": "inet_proto",
+        "elem": ["tcp", "udp"],
+    }}  # fmt: skip
+    objects = [everybody, chain(policy="drop"), rule(meta("l4proto", "@all"), ACCEPT)]
+    assert collect(by_nft(tmp_path, *objects).host())["state"] == "off"
+
+
+def test_one_family_alone_leaves_the_other_open(tmp_path):
+    objects = [table("ip"), chain(policy="drop", family="ip")]
+    value = collect(RecordedMachine(tmp_path).command(NFT, nft(*objects)).host())
+    assert (value["state"], value["ipv4"], value["ipv6"]) == ("off", "on", "off")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1\n"),
+        ("/sys/module/ipv6/parameters/disable", "1\n"),
+    ],
+)
+def test_ipv6_that_is_disabled_counts_as_closed(tmp_path, path, text):
+    objects = [table("ip"), chain(policy="drop", family="ip")]
+    machine = RecordedMachine(tmp_path).command(NFT, nft(*objects)).file(path, text)
+    value = collect(machine.host())
+    assert (value["state"], value["ipv6"]) == ("on", "on")
+    assert "disabled" in value["evidence"]["ipv6"]
+
+
+def test_ipv6_that_one_interface_has_back_is_judged(tmp_path):
+    conf = "/proc/sys/net/ipv6/conf"
+    machine = RecordedMachine(tmp_path).command(NFT, nft(chain(policy="drop", family="ip")))
+    machine.file(f"{conf}/all/disable_ipv6", "1\n").file(f"{conf}/lo/disable_ipv6", "0\n")
+    machine.file(f"{conf}/wlan0/disable_ipv6", "0\n")
+    assert collect(machine.host())["ipv6"] == "off"
+
+
+def test_only_interfaces_that_lead_outside_are_judged(tmp_path):
+    objects = [
+        chain(policy="drop"),
+        rule(meta("iifname", "virbr0"), ACCEPT),
+        rule(meta("iifname", "tailscale0"), ACCEPT),
+    ]
+    machine = by_nft(tmp_path, *objects)
+    machine.directory("/sys/class/net/enp3s0/device").directory("/sys/class/net/virbr0/bridge")
+    machine.directory("/sys/class/net/tailscale0").directory("/sys/class/net/lo")
+    assert collect(machine.host())["state"] == "on"
+
+
+def test_a_bridge_over_a_network_card_leads_outside(tmp_path):
+    machine = by_nft(tmp_path, chain(policy="drop"), rule(meta("iifname", "br-lan"), ACCEPT))
+    machine.directory("/sys/class/net/enp3s0/device").directory("/sys/class/net/br-lan/bridge")
+    machine.link("/sys/class/net/br-lan/lower_enp3s0", "../enp3s0")
+    assert collect(machine.host())["state"] == "off"
+
+
+# --- iptables -----------------------------------------------------------------------------
+
+SAVED = """# Generated by iptables-save v1.8.9 (nf_tables) on Sun Nov  1 11:00:00 2026
+*filter
+:INPUT {policy} [5:300]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:site-in - [0:0]
+{rules}
+COMMIT
+# Completed
+"""
+
+
+def saved(*rules, policy="ACCEPT"):
+    return SAVED.format(policy=policy, rules="\n".join(rules))
+
+
+IPTABLES = [
+    ("on", "DROP", ["-A INPUT -i lo -j ACCEPT"]),
+    ("on", "DROP", ["-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"]),
+    ("on", "ACCEPT", ["-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", "-A INPUT -j REJECT"]),
+    ("on", "ACCEPT", ["-A INPUT ! -i lo -j DROP"]),
+    ("on", "ACCEPT", ["-A INPUT -j site-in", "-A site-in -j LOG", "-A site-in -j DROP"]),
+    ("on", "ACCEPT", ["-A INPUT -g site-in", "-A site-in -j DROP", "-A INPUT -j ACCEPT"]),
+    ("on", "DROP", ["-A INPUT -s 192.168.7.0/24 -j ACCEPT", "-A INPUT -p icmp -j ACCEPT"]),
+    ("on", "DROP", ["-A INPUT -p udp -m multiport --dports 5353,60000:61000 -j ACCEPT"]),
+    ("on", "DROP", ['-A INPUT -m comment --comment "-j ACCEPT" -p tcp --dport 1 -j ACCEPT']),
+    ("on", "DROP", ["-A INPUT -m set --match-set friends src -j ACCEPT"]),
+    ("on", "DROP", ["-A INPUT -m addrtype --dst-type MULTICAST -j ACCEPT"]),
+    ("on", "ACCEPT", ["-A INPUT -m addrtype --dst-type UNICAST -j DROP"]),
+    ("on", "ACCEPT", ['[9:99] -A INPUT -m comment --comment "the \\"rest\\"" -j DROP']),
+    ("on", "DROP", ["-A INPUT -p tcp -m recent --rcheck --name knock --seconds 9 -j ACCEPT"]),
+    ("on", "DROP", ["-A INPUT -m rpfilter --invert -j DROP", "-A INPUT -j site-in"]),
+    ("off", "ACCEPT", ["-A INPUT -i lo -j ACCEPT"]),
+    ("off", "ACCEPT", ["-A FORWARD -j DROP"]),
+    ("off", "ACCEPT", ["-A INPUT -p udp"]),
+    ("off", "ACCEPT", ["-A INPUT -m conntrack --ctstate INVALID -j DROP"]),
+    ("off", "ACCEPT", ["-A INPUT -p tcp -m tcp --syn -m limit --limit 5/s -j DROP"]),
+    ("off", "ACCEPT", ["-A INPUT -p tcp -m tcp --tcp-flags FIN,SYN FIN,SYN -j DROP"]),
+    ("off", "DROP", ["-A INPUT -j ACCEPT"]),
+    ("off", "DROP", ["-A INPUT -i eth+ -j ACCEPT"]),
+    ("off", "DROP", ["-A INPUT ! -i lo -j ACCEPT"]),
+    ("off", "DROP", ["-A INPUT ! -s 203.0.113.0/24 -j ACCEPT"]),
+    ("off", "DROP", ["-A INPUT -p tcp -m tcp --syn -j ACCEPT"]),
+    ("off", "DROP", ["-A INPUT -m state --state NEW -j ACCEPT"]),
+    ("off", "DROP", ["-A INPUT -m limit --limit 5/s -j ACCEPT"]),
+    ("off", "DROP", ["-A INPUT -p udp -m udp --sport 1024:65535 -j ACCEPT"]),
+    ("off", "DROP", ["-A INPUT -m pkttype --pkt-type unicast -j ACCEPT"]),
+    ("off", "ACCEPT", ["-A INPUT -j site-in", "-A site-in -j RETURN", "-A site-in -j DROP"]),
+    ("off", "ACCEPT", ["-A INPUT -m set --match-set blocked src -j DROP"]),
+    ("unknown", "DROP", ["-A INPUT -m bpf --bytecode 4 -j ACCEPT"]),
+    ("unknown", "ACCEPT", ["-A INPUT -j NFQUEUE --queue-num 1"]),
+    ("unknown", "ACCEPT", ["-A INPUT -j elsewhere"]),
+    ("unknown", "DROP", ["-A INPUT -d 192.0.2.9/32 -j ACCEPT"]),
+]
+
+
+@pytest.mark.parametrize(("state", "policy", "rules"), IPTABLES)
+def test_rules_that_iptables_saves(tmp_path, state, policy, rules):
+    text = saved(*rules, policy=policy)
+    machine = RecordedMachine(tmp_path).command(["iptables-save"], text)
+    machine.command(["ip6tables-save"], text.replace("203.0.113.0/24", "2001:db8::/32"))
+    value = collect(machine.host())
+    assert value["ipv4"] == state
+    assert value["state"] in (state, "unknown")
+
+
+def test_the_short_form_of_iptables(tmp_path):
+    text = "-P INPUT DROP\n-P FORWARD ACCEPT\n-N extra\n-A INPUT -i lo -j ACCEPT\n"
+    machine = RecordedMachine(tmp_path).command(["iptables", "-w", "5", "-S", "INPUT"], text)
+    value = collect(machine.command(["ip6tables", "-S"], text).host())
+    assert (value["state"], value["front_end"]) == ("on", "iptables")
+
+
+def test_other_tables_of_iptables_count_where_they_see_what_comes_in(tmp_path):
+    text = "*raw\n:PREROUTING DROP [0:0]\nCOMMIT\n*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"
+    machine = RecordedMachine(tmp_path).command(["iptables-save"], text)
+    assert collect(machine.host())["ipv4"] == "on"
+
+
+def test_iptables_shows_what_nft_hides(tmp_path):
+    hidden = rule({"xt": None}, COUNTER, ACCEPT, chain="INPUT", family="ip", table="filter")
+    rules = [
+        table("ip", "filter"),
+        chain("INPUT", "drop", "ip", "filter"),
+        hidden,
+    ]
+    for shown, state in (("-m conntrack --ctstate ESTABLISHED", "on"), ("-m cpu --cpu 0", "off")):
+        machine = RecordedMachine(tmp_path / state).command(NFT, nft(*rules))
+        machine.command(["iptables-save"], saved(f"-A INPUT {shown} -j ACCEPT", policy="DROP"))
+        assert collect(machine.host())["ipv4"] == state
+
+
+def test_rules_of_the_legacy_form_count_beside_those_of_nft(tmp_path):
+    machine = RecordedMachine(tmp_path).command(NFT, nft())
+    for program in ("iptables", "ip6tables"):
+        machine.command([f"{program}-legacy-save"], saved(policy="DROP"))
+    assert collect(machine.host())["state"] == "on"
+
+
+def test_legacy_tables_that_nobody_can_list_leave_it_unknown(tmp_path):
+    machine = RecordedMachine(tmp_path).command(NFT, nft())
+    machine.file("/proc/net/ip_tables_names", "nat\nfilter\n")
+    value = collect(machine.host())
+    assert value["ipv4"] == "unknown"
+    assert "legacy" in value["evidence"]["ipv4"]
+
+
+def test_native_rules_that_only_iptables_was_asked_about_are_unknown(tmp_path):
+    machine = RecordedMachine(tmp_path)
+    text = "chain `INPUT' in table `filter' is incompatible, use 'nft' tool.\n"
+    machine.command(["iptables", "-S"], stderr=text, returncode=1)
+    machine.command(["iptables-save"], "# Table `filter' is incompatible, use 'nft' tool.\n")
+    value = collect(machine.host())
+    assert value["state"] == "unknown"
+    assert "incompatible" in value["reason"]
+
+
+def test_iptables_alone_does_not_tell_of_rules_that_nft_refuses_to_show(tmp_path):
+    machine = RecordedMachine(tmp_path)
+    machine.command(NFT, stderr="netlink: Error: cache initialization failed", returncode=1)
+    machine.command(["iptables-save"], saved()).command(["ip6tables-save"], saved())
+    assert collect(machine.host())["state"] == "unknown"
+
+
+def test_a_kernel_without_nf_tables_has_only_the_rules_of_iptables(tmp_path):
+    machine = RecordedMachine(tmp_path)
+    machine.command(
+        NFT, stderr="Error: Could not process rule: Protocol not supported", returncode=1
+    )
+    machine.command(["iptables-save"], saved()).command(["ip6tables-save"], saved(policy="DROP"))
+    value = collect(machine.host())
+    assert (value["ipv4"], value["ipv6"]) == ("off", "on")
+
+
+def test_a_reader_of_rules_without_root_is_unknown(tmp_path):
+    machine = RecordedMachine(tmp_path, root=False)
+    machine.command(NFT, stderr="Operation not permitted (you must be root)\n", returncode=1)
+    for program in ("iptables-save", "ip6tables-save"):
+        machine.command([program], stderr="Permission denied (you must be root)\n", returncode=4)
+    value = collect(machine.host())
+    assert value["state"] == "unknown"
+    assert "must be root" in value["reason"]
+
+
+def test_a_machine_that_shows_nothing_is_unknown(tmp_path):
+    value = collect(RecordedMachine(tmp_path).host())
+    assert value["state"] == "unknown"
+    assert value["reason"]
+
+
+# --- the listing --------------------------------------------------------------------------
+
+LISTED = """Chain INPUT (policy {policy})
+target     prot opt source               destination
+{rules}
+
+Chain FORWARD (policy ACCEPT)
+target     prot opt source               destination
+
+Chain site (2 references)
+target     prot opt source               destination
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "policy", "rules"),
+    [
+        ("on", "DROP", "ACCEPT     tcp  --  anywhere   anywhere   tcp dpt:ssh"),
+        ("on", "DROP", "ACCEPT     all  --  anywhere   anywhere   ctstate RELATED,ESTABLISHED"),
+        ("on", "DROP", "site       all  --  anywhere   anywhere"),
+        ("off", "ACCEPT", "           udp  --  anywhere   anywhere"),
+        ("off", "ACCEPT", "DROP       all  --  192.0.2.77 anywhere"),
+        ("off", "ACCEPT", "LOG        all  --  anywhere   anywhere   LOG level warning"),
+        # An interface may be hidden in these.
+        ("unknown", "DROP", "ACCEPT     all  --  anywhere   anywhere"),
+        ("unknown", "ACCEPT", "DROP       all  --  anywhere   anywhere"),
+        ("unknown", "ACCEPT", "REJECT     udp"),
+    ],
+)
+def test_the_listing_for_people(tmp_path, state, policy, rules):
+    text = LISTED.format(policy=policy, rules=rules)
+    machine = RecordedMachine(tmp_path).command(["iptables", "-L"], text)
+    assert collect(machine.host())["ipv4"] == state
+
+
+@pytest.mark.parametrize(
+    ("state", "policy", "rules"),
+    [
+        ("on", "DROP", "   66  6034 ACCEPT  all  --  lo  *  0.0.0.0/0  0.0.0.0/0"),
+        ("on", "ACCEPT", "    1    40 DROP    all  --  *   *  0.0.0.0/0  0.0.0.0/0"),
+        ("on", "ACCEPT", "    1    40 DROP    0    --  !lo *  0.0.0.0/0  0.0.0.0/0"),
+        ("off", "DROP", "    1    40 ACCEPT  all  --  *   *  0.0.0.0/0  0.0.0.0/0"),
+        ("off", "ACCEPT", "    0     0 DROP    all  --  lo  *  192.0.2.1  0.0.0.0/0"),
+        ("off", "ACCEPT", "    1    40         all  --  *   *  0.0.0.0/0  0.0.0.0/0"),
+        (
+            "off",
+            "DROP",
+            "    1    40 ACCEPT  tcp  --  *   *  0.0.0.0/0  0.0.0.0/0  limit: avg 3/sec",
+        ),
+    ],
+)
+def test_the_wide_listing_shows_interfaces(tmp_path, state, policy, rules):
+    text = LISTED.format(policy=f"{policy} 0 packets, 0 bytes", rules=rules).replace(
+        "target     prot opt source               destination",
+        " pkts bytes target  prot opt in out source     destination",
+    )
+    machine = RecordedMachine(tmp_path).command(["iptables", "-n", "-v", "-L"], text)
+    assert collect(machine.host())["ipv4"] == state
+
+
+def test_the_listing_of_firewalld_is_known_by_its_order(tmp_path):
+    rules = """ACCEPT  all  --  anywhere  anywhere  ctstate RELATED,ESTABLISHED,DNAT
+ACCEPT  all  --  anywhere  anywhere
+INPUT_direct  all  --  anywhere  anywhere
+INPUT_ZONES  all  --  anywhere  anywhere
+REJECT  all  --  anywhere  anywhere  reject-with icmp-host-prohibited"""
+    text = LISTED.format(policy="ACCEPT", rules=rules) + "\nChain INPUT_direct (1 references)\n"
+    text += "\nChain INPUT_ZONES (1 references)\n"
+    value = collect(RecordedMachine(tmp_path).command(["iptables", "-L"], text).host())
+    assert (value["ipv4"], value["front_end"]) == ("on", "firewalld")
+    # Somebody opened it by hand: `iptables -I INPUT -j ACCEPT`.
+    opened = text.replace("ACCEPT  all", "ACCEPT  all  --  anywhere  anywhere\nACCEPT  all", 1)
+    value = collect(RecordedMachine(tmp_path / "b").command(["iptables", "-L"], opened).host())
+    assert value["ipv4"] == "unknown"
+
+
+# --- nft's text ---------------------------------------------------------------------------
+
+TEXT = """table inet site {{
+	set bad {{
+		type ipv4_addr
+		elements = {{ 192.0.2.4,
+			192.0.2.5 }}
+	}}
+
+	chain closed {{ # handle 9
+		counter packets 1 bytes 40 drop
+	}}
+
+	chain incoming {{
+		type filter hook input priority {priority}; policy {policy};
+		{rule}
+	}}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "policy", "rule"),
+    [
+        ("on", "drop", 'iifname "lo" accept'),
+        ("on", "drop", "ct state established,related accept"),
+        ("on", "drop", "ct state vmap { established : accept, invalid : drop, related : accept }"),
+        ("on", "drop", "tcp dport { 22, 8000-8100 } ct state new counter packets 0 bytes 0 accept"),
+        ("on", "drop", "ip saddr { 10.0.0.0/8, 192.168.0.0/16 } accept"),
+        (
+            "on",
+            "drop",
+            "ip6 nexthdr ipv6-icmp icmpv6 type { echo-request, nd-router-advert } accept",
+        ),
+        ("on", "drop", 'log prefix "in: " flags tcp sequence,options flags ip options'),
+        ("on", "drop", "limit rate 10 mbytes/second burst 5 packets log level warn"),
+        ("on", "accept", "meta mark set 0x1 counter packets 1 bytes 40 reject with icmpx type x"),
+        ("on", "accept", "jump closed # handle 12"),
+        ("on", "accept", 'comment "the rest" goto closed'),
+        ("on", "accept", 'iifname != "lo" drop'),
+        ("on", "accept", "fib daddr type local drop"),
+        ("off", "accept", "tcp flags & (fin | syn | rst | ack) == fin drop"),
+        ("off", "accept", "tcp flags fin / fin,syn,rst,ack drop"),
+        ("off", "accept", "ip saddr @bad drop"),
+        ("off", "accept", "ct state invalid drop"),
+        ("off", "accept", "tcp dport 139 reject"),
+        ("off", "drop", "accept"),
+        ("off", "drop", "tcp flags & (fin|syn|rst|ack) == syn accept"),
+        ("off", "drop", "tcp flags syn / fin,syn,rst,ack accept"),
+        ("off", "drop", "meta l4proto { tcp, udp } accept"),
+        ("off", "drop", "limit rate 10/second accept"),
+        ("off", "drop", 'iifname vmap { "lo" : accept, "eth0" : accept }'),
+        ("unknown", "drop", "wonderful condition accept"),
+        ("unknown", "accept", "# fancy: mode 3 counter packets 0 bytes 0 drop"),
+        ("unknown", "drop", 'xt match "cgroup" accept'),
+    ],
+)
+def test_the_text_form_of_nft(tmp_path, state, policy, rule):
+    text = "# Warning: table ip nat is managed by iptables-nft, do not touch!\n"
+    text += TEXT.format(policy=policy, priority="filter", rule=rule)
+    machine = RecordedMachine(tmp_path).command(["nft", "list", "ruleset"], text)
+    assert collect(machine.host())["ipv4"] == state
+
+
+def test_the_text_form_is_asked_for_where_nft_has_no_json(tmp_path):
+    machine = RecordedMachine(tmp_path)
+    machine.command(NFT, stderr="Error: JSON support not compiled-in\n", returncode=1)
+    machine.command(["nft", "-j", "list", "ruleset"], stderr="no JSON\n", returncode=1)
+    machine.command(
+        ["nft", "list", "ruleset"],
+        TEXT.format(policy="drop", priority="raw + 310", rule=""),
+    )
+    assert collect(machine.host())["state"] == "on"
+
+
+# --- front ends ---------------------------------------------------------------------------
+
+UFW = """Status: active
+Logging: on (low)
+Default: {incoming} (incoming), allow (outgoing), disabled (routed)
+New profiles: skip
+
+To                         Action      From
+--                         ------      ----
+22/tcp                     ALLOW IN    Anywhere
+"""
+
+
+@pytest.mark.parametrize(
+    ("incoming", "defaults", "ipv4", "ipv6"),
+    [
+        ("deny", "IPV6=yes\n", "on", "on"),
+        ("reject", 'IPV6="yes"\n', "on", "on"),
+        ("allow", "IPV6=yes\n", "off", "off"),
+        ("deny", "IPV6=no\n", "on", "off"),
+        ("deny", "", "on", "unknown"),
+    ],
+)
+def test_ufw_speaks_where_the_kernel_can_not_be_read(tmp_path, incoming, defaults, ipv4, ipv6):
+    machine = RecordedMachine(tmp_path).file("/etc/default/ufw", defaults)
+    machine.command(["ufw", "status", "verbose"], UFW.format(incoming=incoming))
+    value = collect(machine.host())
+    assert (value["ipv4"], value["ipv6"], value["front_end"]) == (ipv4, ipv6, "ufw")
+
+
+@pytest.mark.parametrize(
+    ("defaults", "state"),
+    [('DEFAULT_INPUT_POLICY="DROP"\nIPV6=yes\n', "on"), ("DEFAULT_INPUT_POLICY=ACCEPT\n", "off")],
+)
+def test_the_plain_form_of_ufw_leaves_the_default_to_its_settings(tmp_path, defaults, state):
+    machine = RecordedMachine(tmp_path).file("/etc/default/ufw", defaults)
+    machine.command(
+        ["ufw", "status"], "Status: active\n\nTo   Action   From\n22   ALLOW   Anywhere\n"
+    )
+    assert collect(machine.host())["state"] == state
+
+
+def test_an_inactive_ufw_is_off_only_where_nothing_else_can_filter(tmp_path):
+    alone = RecordedMachine(tmp_path / "a").command(["ufw", "status"], "Status: inactive\n")
+    assert collect(alone.host())["state"] == "off"
+    beside = RecordedMachine(tmp_path / "b").command(["ufw", "status"], "Status: inactive\n")
+    beside.command(NFT, stderr="broken", returncode=1)
+    assert collect(beside.host())["state"] == "unknown"
+
+
+def test_settings_of_ufw_alone_prove_nothing(tmp_path):
+    machine = RecordedMachine(tmp_path, root=False)
+    machine.command(["ufw", "status", "verbose"], stderr="ERROR: You need to be root", returncode=1)
+    machine.file("/etc/ufw/ufw.conf", "# on boot\nENABLED=yes\nLOGLEVEL=low\n")
+    machine.file("/etc/default/ufw", "DEFAULT_INPUT_POLICY=DROP\nIPV6=yes\n")
+    value = collect(machine.host())
+    assert value["state"] == "unknown"
+    assert "ENABLED=yes" in value["reason"]
+
+
+def test_ufw_does_not_outvote_the_rules_that_iptables_shows(tmp_path):
+    machine = RecordedMachine(tmp_path).command(
+        ["ufw", "status", "verbose"], UFW.format(incoming="deny")
+    )
+    machine.file("/etc/default/ufw", "IPV6=yes\n")
+    machine.command(["iptables-save"], saved()).command(["ip6tables-save"], saved())
+    assert collect(machine.host())["state"] == "off"
+
+
+ZONES = """internal
+  target: default
+  interfaces:
+  sources:
+  services: ssh
+
+office (active)
+  target: {office}
+  interfaces: wlp1s0
+  sources:
+  ports: {ports}
+  rich rules:
+	{rich}
+
+public (default)
+  target: {public}
+  interfaces:
+  sources:
+
+libvirt (active)
+  target: ACCEPT
+  interfaces: virbr0
+  sources:
+
+trusted (active)
+  target: ACCEPT
+  interfaces:
+  sources: 10.1.2.0/24
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "changes"),
+    [
+        ("on", {}),
+        ("on", {"office": "DROP"}),
+        ("on", {"office": "%%REJECT%%"}),
+        ("off", {"office": "ACCEPT"}),
+        ("off", {"public": "ACCEPT"}),
+        ("off", {"ports": "1-65535/tcp"}),
+        ("off", {"rich": 'rule family="ipv4" accept'}),
+        ("on", {"rich": 'rule family="ipv4" source address="10.0.0.1" accept'}),
+    ],
+)
+def test_firewalld_speaks_where_the_kernel_can_not_be_read(tmp_path, state, changes):
+    text = ZONES.format(
+        **{"office": "default", "public": "default", "ports": "", "rich": "", **changes}
+    )
+    machine = RecordedMachine(tmp_path, root=False)
+    machine.command(NFT, stderr="Operation not permitted (you must be root)", returncode=1)
+    machine.command(["firewall-cmd", "--list-all-zones"], text)
+    value = collect(machine.host())
+    assert (value["state"], value["front_end"], value["zone"]) == (state, "firewalld", "office")
+
+
+def test_firewalld_that_is_asked_question_by_question(tmp_path):
+    machine = RecordedMachine(tmp_path, root=False)
+    machine.command(["firewall-cmd", "--state"], "running\n")
+    machine.command(["firewall-cmd", "--get-active-zones"], "home\n  interfaces: enp2s0\n")
+    machine.command(["firewall-cmd", "--get-default-zone"], "public\n")
+    machine.command(["firewall-cmd", "--zone=home", "--get-target"], "default\n")
+    machine.command(["firewall-cmd", "--zone=public", "--get-target"], "DROP\n")
+    assert collect(machine.host())["state"] == "on"
+
+
+def test_firewalld_that_runs_and_tells_no_target_is_unknown(tmp_path):
+    machine = RecordedMachine(tmp_path).command(["firewall-cmd", "--state"], "running\n")
+    assert collect(machine.host())["state"] == "unknown"
+
+
+def test_firewalld_that_does_not_run_leaves_it_to_the_kernel(tmp_path):
+    machine = RecordedMachine(tmp_path).command(NFT, nft(table(), chain(policy="drop")))
+    machine.command(["firewall-cmd", "--state"], stderr="not running\n", returncode=252)
+    assert collect(machine.host())["state"] == "on"
+
+
+def test_firewalld_is_known_by_its_table_and_tells_its_zone(tmp_path):
+    there = {"family": "inet", "table": "firewalld"}
+    objects = [
+        table(name="firewalld"),
+        chain("filter_INPUT", prio=10, table="firewalld"),
+        plain_chain("filter_INPUT_ZONES", table="firewalld"),
+        plain_chain("filter_IN_home", table="firewalld"),
+        plain_chain("filter_IN_public", table="firewalld"),
+        rule(LO, ACCEPT, chain="filter_INPUT", table="firewalld"),
+        rule(jump("filter_INPUT_ZONES"), chain="filter_INPUT", table="firewalld"),
+        rule(REJECT, chain="filter_INPUT", table="firewalld"),
+        {"rule": {**there, "chain": "filter_INPUT_ZONES", "handle": 8, "expr": [
+            meta("iifname", "wlp1s0"), {"goto": {"target": "filter_IN_home"}}]}},
+        {"rule": {**there, "chain": "filter_INPUT_ZONES", "handle": 9, "expr": [
+            {"goto": {"target": "filter_IN_public"}}]}},
+        rule(field("tcp", "dport", {"range": [1025, 65535]}), ACCEPT,
+             chain="filter_IN_home", table="firewalld"),
+    ]  # fmt: skip
+    value = collect(RecordedMachine(tmp_path).command(NFT, nft(*objects)).host())
+    assert (value["state"], value["front_end"], value["zone"]) == ("on", "firewalld", "home")
+    assert value["open_ports"] == ["1025-65535"]
+
+
+# --- any text -----------------------------------------------------------------------------
+
+VOCABULARY = """-A INPUT -j DROP ACCEPT ! -i lo --dport 1:2 *filter :INPUT [0:0] COMMIT table
+inet x { } chain type filter hook input priority 0; policy drop; ct state new vmap : , jump goto
+limit rate over log prefix "a" flags # xt & | / ( ) meta set Chain (policy DROP) target prot opt
+source destination pkts in out all -- anywhere tcp dpt:22 ctstate NEW Status: active Default:
+deny (incoming) target: default interfaces: rich rules: -m --tcp-flags"""
+WORDS = st.sampled_from([*VOCABULARY.split(), "\n", "\n\t", "\n  "])
+TEXTS = st.one_of(st.text(), st.lists(WORDS).map(" ".join))
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_no_text_breaks_a_reader_of_rules(text):
+    for found in (
+        nft_json.parse(text),
+        nft_text.parse(text),
+        xtables.parse(text, "ip", ""),
+        listing.parse(text, "ip"),
+    ):
+        ruleset = found or Ruleset()
+        for family in ("ip", "ip6"):
+            assert judge(ruleset, family, ["eth0"]).state in ("on", "off", "unknown")
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_no_text_breaks_a_reader_of_front_ends(text):
+    said = frontends.parse_ufw(text)
+    assert said is None or said.active in (True, False)
+    assert all(zone.name for zone in frontends.parse_zones(text))
+    assert isinstance(frontends.parse_assignments(text), dict)
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.sampled_from(["lo", "@x", "*", "tcp"])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["set", "range", "prefix", "elem", "val", "concat", "&", "meta", "key",
+                             "payload", "protocol", "field", "left", "right", "op", "match", "vmap",
+                             "data", "accept", "drop", "jump", "target", "xt", "limit", "inv"]),
+            inner, max_size=3,
+        ),
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(VALUES, VALUES.map(lambda value: rule(value)["rule"]).map(
+    lambda body: {"rule": body}))))  # fmt: skip
+def test_no_json_breaks_the_reader_of_nft(objects):
+    text = json.dumps({"nftables": [chain(), *objects]})
+    found = nft_json.parse(text)
+    assert found is not None
+    assert judge(found, "ip", []).state in ("on", "off", "unknown")
