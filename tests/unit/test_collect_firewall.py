@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qlmdm_core.api import JSON
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_plugins_builtin.collectors.firewall import (
     collect,
@@ -22,16 +24,23 @@ from qlmdm_plugins_builtin.collectors.firewall.walk import Ruleset, judge
 NFT = ["nft", "--json", "list", "ruleset"]
 
 
-def nft(*objects):
+def nft(*objects: JSON) -> str:
     """What nft prints for these objects."""
     return json.dumps({"nftables": [{"metainfo": {"json_schema_version": 1}}, *objects]})
 
 
-def table(family="inet", name="site", **more):
+def table(family: str = "inet", name: str = "site", **more: JSON) -> JSON:
     return {"table": {"family": family, "name": name, "handle": 1, **more}}
 
 
-def chain(name="incoming", policy="accept", family="inet", table="site", hook="input", prio=0):
+def chain(
+    name: str = "incoming",
+    policy: str = "accept",
+    family: str = "inet",
+    table: str = "site",
+    hook: str = "input",
+    prio: int = 0,
+) -> JSON:
     return {
         "chain": {
             "family": family, "table": table, "name": name, "handle": 2,
@@ -40,38 +49,40 @@ def chain(name="incoming", policy="accept", family="inet", table="site", hook="i
     }  # fmt: skip
 
 
-def plain_chain(name, family="inet", table="site"):
+def plain_chain(name: str, family: str = "inet", table: str = "site") -> JSON:
     return {"chain": {"family": family, "table": table, "name": name, "handle": 3}}
 
 
-def rule(*expr, chain="incoming", family="inet", table="site"):
+def rule(*expr: JSON, chain: str = "incoming", family: str = "inet", table: str = "site") -> JSON:
     body = {"family": family, "table": table, "chain": chain, "handle": 4, "expr": list(expr)}
     return {"rule": body}
 
 
-def meta(key, right, op="=="):
+def meta(key: str, right: JSON, op: str = "==") -> JSON:
     return {"match": {"op": op, "left": {"meta": {"key": key}}, "right": right}}
 
 
-def field(protocol, name, right, op="=="):
+def field(protocol: str, name: str, right: JSON, op: str = "==") -> JSON:
     left = {"payload": {"protocol": protocol, "field": name}}
     return {"match": {"op": op, "left": left, "right": right}}
 
 
-def state(*states):
+def state(*states: str) -> JSON:
     return {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": list(states)}}
 
 
-ACCEPT, DROP, REJECT = {"accept": None}, {"drop": None}, {"reject": {"type": "icmpx"}}
+ACCEPT: JSON = {"accept": None}
+DROP: JSON = {"drop": None}
+REJECT: JSON = {"reject": {"type": "icmpx"}}
 COUNTER = {"counter": {"packets": 12, "bytes": 900}}
 LO = meta("iifname", "lo")
 
 
-def jump(target):
+def jump(target: str) -> JSON:
     return {"jump": {"target": target}}
 
 
-def by_nft(tmp_path, *objects):
+def by_nft(tmp_path: Path, *objects: JSON) -> RecordedMachine:
     return RecordedMachine(tmp_path).command(NFT, nft(table(), *objects))
 
 
@@ -265,7 +276,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("objects", ON.values(), ids=ON)
-def test_nft_rules_that_drop_by_default_are_on(tmp_path, objects):
+def test_nft_rules_that_drop_by_default_are_on(tmp_path: Path, objects: list[JSON]) -> None:
     value = collect(by_nft(tmp_path, *objects).host())
     assert (value["state"], value["ipv4"], value["ipv6"]) == ("on", "on", "on")
     assert value["front_end"] == "nftables"
@@ -273,14 +284,14 @@ def test_nft_rules_that_drop_by_default_are_on(tmp_path, objects):
 
 
 @pytest.mark.parametrize("objects", OFF.values(), ids=OFF)
-def test_nft_rules_that_let_in_by_default_are_off(tmp_path, objects):
+def test_nft_rules_that_let_in_by_default_are_off(tmp_path: Path, objects: list[JSON]) -> None:
     value = collect(by_nft(tmp_path, *objects).host())
     assert value["state"] == "off"
     assert value["evidence"]["ipv4"]
 
 
 @pytest.mark.parametrize("objects", UNKNOWN.values(), ids=UNKNOWN)
-def test_nft_rules_that_are_not_understood_are_unknown(tmp_path, objects):
+def test_nft_rules_that_are_not_understood_are_unknown(tmp_path: Path, objects: list[JSON]) -> None:
     value = collect(by_nft(tmp_path, *objects).host())
     assert value["state"] == "unknown"
     assert value["reason"]
@@ -294,19 +305,19 @@ def test_nft_rules_that_are_not_understood_are_unknown(tmp_path, objects):
         ["/usr/sbin/nft", "-a", "-j", "list", "ruleset"],
     ],
 )
-def test_every_way_to_ask_nft_is_an_answer(tmp_path, form):
+def test_every_way_to_ask_nft_is_an_answer(tmp_path: Path, form: list[str]) -> None:
     machine = RecordedMachine(tmp_path).command(form, nft(table(), chain(policy="drop")))
     assert collect(machine.host())["state"] == "on"
 
 
-def test_the_json_form_is_found_beside_the_text_form(tmp_path):
+def test_the_json_form_is_found_beside_the_text_form(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path)
     machine.command(["nft", "list", "ruleset"], "table inet site {\n}\n")
     machine.command(["nft", "-j", "list", "ruleset"], nft(table(), chain(policy="drop")))
     assert collect(machine.host())["state"] == "on"
 
 
-def test_an_empty_rule_set_is_off_for_root_alone(tmp_path):
+def test_an_empty_rule_set_is_off_for_root_alone(tmp_path: Path) -> None:
     assert collect(RecordedMachine(tmp_path / "a").command(NFT, nft()).host())["state"] == "off"
     machine = RecordedMachine(tmp_path / "b", root=False).command(NFT, nft())
     value = collect(machine.host())
@@ -314,7 +325,7 @@ def test_an_empty_rule_set_is_off_for_root_alone(tmp_path):
     assert "root" in value["reason"]
 
 
-def test_a_set_that_takes_too_long_is_asked_for_without_its_elements(tmp_path):
+def test_a_set_that_takes_too_long_is_asked_for_without_its_elements(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path)
     machine.command(NFT, timed_out=True)
     machine.command(
@@ -324,7 +335,7 @@ def test_a_set_that_takes_too_long_is_asked_for_without_its_elements(tmp_path):
     assert collect(machine.host())["state"] == "on"
 
 
-def test_elements_of_a_named_set_count(tmp_path):
+def test_elements_of_a_named_set_count(tmp_path: Path) -> None:
     everybody = {"set": {
         "family": "inet", "table": "site", "name": "all", "handle": 7, "type": "inet_proto",
         "elem": ["tcp", "udp"],
@@ -333,7 +344,7 @@ def test_elements_of_a_named_set_count(tmp_path):
     assert collect(by_nft(tmp_path, *objects).host())["state"] == "off"
 
 
-def test_one_family_alone_leaves_the_other_open(tmp_path):
+def test_one_family_alone_leaves_the_other_open(tmp_path: Path) -> None:
     objects = [table("ip"), chain(policy="drop", family="ip")]
     value = collect(RecordedMachine(tmp_path).command(NFT, nft(*objects)).host())
     assert (value["state"], value["ipv4"], value["ipv6"]) == ("off", "on", "off")
@@ -346,7 +357,7 @@ def test_one_family_alone_leaves_the_other_open(tmp_path):
         ("/sys/module/ipv6/parameters/disable", "1\n"),
     ],
 )
-def test_ipv6_that_is_disabled_counts_as_closed(tmp_path, path, text):
+def test_ipv6_that_is_disabled_counts_as_closed(tmp_path: Path, path: str, text: str) -> None:
     objects = [table("ip"), chain(policy="drop", family="ip")]
     machine = RecordedMachine(tmp_path).command(NFT, nft(*objects)).file(path, text)
     value = collect(machine.host())
@@ -354,7 +365,7 @@ def test_ipv6_that_is_disabled_counts_as_closed(tmp_path, path, text):
     assert "disabled" in value["evidence"]["ipv6"]
 
 
-def test_ipv6_that_one_interface_has_back_is_judged(tmp_path):
+def test_ipv6_that_one_interface_has_back_is_judged(tmp_path: Path) -> None:
     conf = "/proc/sys/net/ipv6/conf"
     machine = RecordedMachine(tmp_path).command(NFT, nft(chain(policy="drop", family="ip")))
     machine.file(f"{conf}/all/disable_ipv6", "1\n").file(f"{conf}/lo/disable_ipv6", "0\n")
@@ -362,7 +373,7 @@ def test_ipv6_that_one_interface_has_back_is_judged(tmp_path):
     assert collect(machine.host())["ipv6"] == "off"
 
 
-def test_only_interfaces_that_lead_outside_are_judged(tmp_path):
+def test_only_interfaces_that_lead_outside_are_judged(tmp_path: Path) -> None:
     objects = [
         chain(policy="drop"),
         rule(meta("iifname", "virbr0"), ACCEPT),
@@ -374,7 +385,7 @@ def test_only_interfaces_that_lead_outside_are_judged(tmp_path):
     assert collect(machine.host())["state"] == "on"
 
 
-def test_a_bridge_over_a_network_card_leads_outside(tmp_path):
+def test_a_bridge_over_a_network_card_leads_outside(tmp_path: Path) -> None:
     machine = by_nft(tmp_path, chain(policy="drop"), rule(meta("iifname", "br-lan"), ACCEPT))
     machine.directory("/sys/class/net/enp3s0/device").directory("/sys/class/net/br-lan/bridge")
     machine.link("/sys/class/net/br-lan/lower_enp3s0", "../enp3s0")
@@ -395,7 +406,7 @@ COMMIT
 """
 
 
-def saved(*rules, policy="ACCEPT"):
+def saved(*rules: str, policy: str = "ACCEPT") -> str:
     return SAVED.format(policy=policy, rules="\n".join(rules))
 
 
@@ -440,7 +451,9 @@ IPTABLES = [
 
 
 @pytest.mark.parametrize(("state", "policy", "rules"), IPTABLES)
-def test_rules_that_iptables_saves(tmp_path, state, policy, rules):
+def test_rules_that_iptables_saves(
+    tmp_path: Path, state: str, policy: str, rules: list[str]
+) -> None:
     text = saved(*rules, policy=policy)
     machine = RecordedMachine(tmp_path).command(["iptables-save"], text)
     machine.command(["ip6tables-save"], text.replace("203.0.113.0/24", "2001:db8::/32"))
@@ -449,20 +462,20 @@ def test_rules_that_iptables_saves(tmp_path, state, policy, rules):
     assert value["state"] in (state, "unknown")
 
 
-def test_the_short_form_of_iptables(tmp_path):
+def test_the_short_form_of_iptables(tmp_path: Path) -> None:
     text = "-P INPUT DROP\n-P FORWARD ACCEPT\n-N extra\n-A INPUT -i lo -j ACCEPT\n"
     machine = RecordedMachine(tmp_path).command(["iptables", "-w", "5", "-S", "INPUT"], text)
     value = collect(machine.command(["ip6tables", "-S"], text).host())
     assert (value["state"], value["front_end"]) == ("on", "iptables")
 
 
-def test_other_tables_of_iptables_count_where_they_see_what_comes_in(tmp_path):
+def test_other_tables_of_iptables_count_where_they_see_what_comes_in(tmp_path: Path) -> None:
     text = "*raw\n:PREROUTING DROP [0:0]\nCOMMIT\n*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"
     machine = RecordedMachine(tmp_path).command(["iptables-save"], text)
     assert collect(machine.host())["ipv4"] == "on"
 
 
-def test_iptables_shows_what_nft_hides(tmp_path):
+def test_iptables_shows_what_nft_hides(tmp_path: Path) -> None:
     hidden = rule({"xt": None}, COUNTER, ACCEPT, chain="INPUT", family="ip", table="filter")
     rules = [
         table("ip", "filter"),
@@ -475,14 +488,14 @@ def test_iptables_shows_what_nft_hides(tmp_path):
         assert collect(machine.host())["ipv4"] == state
 
 
-def test_rules_of_the_legacy_form_count_beside_those_of_nft(tmp_path):
+def test_rules_of_the_legacy_form_count_beside_those_of_nft(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path).command(NFT, nft())
     for program in ("iptables", "ip6tables"):
         machine.command([f"{program}-legacy-save"], saved(policy="DROP"))
     assert collect(machine.host())["state"] == "on"
 
 
-def test_legacy_tables_that_nobody_can_list_leave_it_unknown(tmp_path):
+def test_legacy_tables_that_nobody_can_list_leave_it_unknown(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path).command(NFT, nft())
     machine.file("/proc/net/ip_tables_names", "nat\nfilter\n")
     value = collect(machine.host())
@@ -490,7 +503,7 @@ def test_legacy_tables_that_nobody_can_list_leave_it_unknown(tmp_path):
     assert "legacy" in value["evidence"]["ipv4"]
 
 
-def test_native_rules_that_only_iptables_was_asked_about_are_unknown(tmp_path):
+def test_native_rules_that_only_iptables_was_asked_about_are_unknown(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path)
     text = "chain `INPUT' in table `filter' is incompatible, use 'nft' tool.\n"
     machine.command(["iptables", "-S"], stderr=text, returncode=1)
@@ -500,14 +513,14 @@ def test_native_rules_that_only_iptables_was_asked_about_are_unknown(tmp_path):
     assert "incompatible" in value["reason"]
 
 
-def test_iptables_alone_does_not_tell_of_rules_that_nft_refuses_to_show(tmp_path):
+def test_iptables_alone_does_not_tell_of_rules_that_nft_refuses_to_show(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path)
     machine.command(NFT, stderr="netlink: Error: cache initialization failed", returncode=1)
     machine.command(["iptables-save"], saved()).command(["ip6tables-save"], saved())
     assert collect(machine.host())["state"] == "unknown"
 
 
-def test_a_kernel_without_nf_tables_has_only_the_rules_of_iptables(tmp_path):
+def test_a_kernel_without_nf_tables_has_only_the_rules_of_iptables(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path)
     machine.command(
         NFT, stderr="Error: Could not process rule: Protocol not supported", returncode=1
@@ -517,7 +530,7 @@ def test_a_kernel_without_nf_tables_has_only_the_rules_of_iptables(tmp_path):
     assert (value["ipv4"], value["ipv6"]) == ("off", "on")
 
 
-def test_a_reader_of_rules_without_root_is_unknown(tmp_path):
+def test_a_reader_of_rules_without_root_is_unknown(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path, root=False)
     machine.command(NFT, stderr="Operation not permitted (you must be root)\n", returncode=1)
     for program in ("iptables-save", "ip6tables-save"):
@@ -527,7 +540,7 @@ def test_a_reader_of_rules_without_root_is_unknown(tmp_path):
     assert "must be root" in value["reason"]
 
 
-def test_a_machine_that_shows_nothing_is_unknown(tmp_path):
+def test_a_machine_that_shows_nothing_is_unknown(tmp_path: Path) -> None:
     value = collect(RecordedMachine(tmp_path).host())
     assert value["state"] == "unknown"
     assert value["reason"]
@@ -562,7 +575,7 @@ target     prot opt source               destination
         ("unknown", "ACCEPT", "REJECT     udp"),
     ],
 )
-def test_the_listing_for_people(tmp_path, state, policy, rules):
+def test_the_listing_for_people(tmp_path: Path, state: str, policy: str, rules: str) -> None:
     text = LISTED.format(policy=policy, rules=rules)
     machine = RecordedMachine(tmp_path).command(["iptables", "-L"], text)
     assert collect(machine.host())["ipv4"] == state
@@ -584,7 +597,9 @@ def test_the_listing_for_people(tmp_path, state, policy, rules):
         ),
     ],
 )
-def test_the_wide_listing_shows_interfaces(tmp_path, state, policy, rules):
+def test_the_wide_listing_shows_interfaces(
+    tmp_path: Path, state: str, policy: str, rules: str
+) -> None:
     text = LISTED.format(policy=f"{policy} 0 packets, 0 bytes", rules=rules).replace(
         "target     prot opt source               destination",
         " pkts bytes target  prot opt in out source     destination",
@@ -593,7 +608,7 @@ def test_the_wide_listing_shows_interfaces(tmp_path, state, policy, rules):
     assert collect(machine.host())["ipv4"] == state
 
 
-def test_the_listing_of_firewalld_is_known_by_its_order(tmp_path):
+def test_the_listing_of_firewalld_is_known_by_its_order(tmp_path: Path) -> None:
     rules = """ACCEPT  all  --  anywhere  anywhere  ctstate RELATED,ESTABLISHED,DNAT
 ACCEPT  all  --  anywhere  anywhere
 INPUT_direct  all  --  anywhere  anywhere
@@ -666,14 +681,14 @@ TEXT = """table inet site {{
         ("unknown", "drop", 'xt match "cgroup" accept'),
     ],
 )
-def test_the_text_form_of_nft(tmp_path, state, policy, rule):
+def test_the_text_form_of_nft(tmp_path: Path, state: str, policy: str, rule: str) -> None:
     text = "# Warning: table ip nat is managed by iptables-nft, do not touch!\n"
     text += TEXT.format(policy=policy, priority="filter", rule=rule)
     machine = RecordedMachine(tmp_path).command(["nft", "list", "ruleset"], text)
     assert collect(machine.host())["ipv4"] == state
 
 
-def test_the_text_form_is_asked_for_where_nft_has_no_json(tmp_path):
+def test_the_text_form_is_asked_for_where_nft_has_no_json(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path)
     machine.command(NFT, stderr="Error: JSON support not compiled-in\n", returncode=1)
     machine.command(["nft", "-j", "list", "ruleset"], stderr="no JSON\n", returncode=1)
@@ -707,7 +722,9 @@ To                         Action      From
         ("deny", "", "on", "unknown"),
     ],
 )
-def test_ufw_speaks_where_the_kernel_can_not_be_read(tmp_path, incoming, defaults, ipv4, ipv6):
+def test_ufw_speaks_where_the_kernel_can_not_be_read(
+    tmp_path: Path, incoming: str, defaults: str, ipv4: str, ipv6: str
+) -> None:
     machine = RecordedMachine(tmp_path).file("/etc/default/ufw", defaults)
     machine.command(["ufw", "status", "verbose"], UFW.format(incoming=incoming))
     value = collect(machine.host())
@@ -718,7 +735,9 @@ def test_ufw_speaks_where_the_kernel_can_not_be_read(tmp_path, incoming, default
     ("defaults", "state"),
     [('DEFAULT_INPUT_POLICY="DROP"\nIPV6=yes\n', "on"), ("DEFAULT_INPUT_POLICY=ACCEPT\n", "off")],
 )
-def test_the_plain_form_of_ufw_leaves_the_default_to_its_settings(tmp_path, defaults, state):
+def test_the_plain_form_of_ufw_leaves_the_default_to_its_settings(
+    tmp_path: Path, defaults: str, state: str
+) -> None:
     machine = RecordedMachine(tmp_path).file("/etc/default/ufw", defaults)
     machine.command(
         ["ufw", "status"], "Status: active\n\nTo   Action   From\n22   ALLOW   Anywhere\n"
@@ -726,7 +745,7 @@ def test_the_plain_form_of_ufw_leaves_the_default_to_its_settings(tmp_path, defa
     assert collect(machine.host())["state"] == state
 
 
-def test_an_inactive_ufw_is_off_only_where_nothing_else_can_filter(tmp_path):
+def test_an_inactive_ufw_is_off_only_where_nothing_else_can_filter(tmp_path: Path) -> None:
     alone = RecordedMachine(tmp_path / "a").command(["ufw", "status"], "Status: inactive\n")
     assert collect(alone.host())["state"] == "off"
     beside = RecordedMachine(tmp_path / "b").command(["ufw", "status"], "Status: inactive\n")
@@ -734,7 +753,7 @@ def test_an_inactive_ufw_is_off_only_where_nothing_else_can_filter(tmp_path):
     assert collect(beside.host())["state"] == "unknown"
 
 
-def test_settings_of_ufw_alone_prove_nothing(tmp_path):
+def test_settings_of_ufw_alone_prove_nothing(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path, root=False)
     machine.command(["ufw", "status", "verbose"], stderr="ERROR: You need to be root", returncode=1)
     machine.file("/etc/ufw/ufw.conf", "# on boot\nENABLED=yes\nLOGLEVEL=low\n")
@@ -744,7 +763,7 @@ def test_settings_of_ufw_alone_prove_nothing(tmp_path):
     assert "ENABLED=yes" in value["reason"]
 
 
-def test_ufw_does_not_outvote_the_rules_that_iptables_shows(tmp_path):
+def test_ufw_does_not_outvote_the_rules_that_iptables_shows(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path).command(
         ["ufw", "status", "verbose"], UFW.format(incoming="deny")
     )
@@ -797,7 +816,9 @@ trusted (active)
         ("on", {"rich": 'rule family="ipv4" source address="10.0.0.1" accept'}),
     ],
 )
-def test_firewalld_speaks_where_the_kernel_can_not_be_read(tmp_path, state, changes):
+def test_firewalld_speaks_where_the_kernel_can_not_be_read(
+    tmp_path: Path, state: str, changes: dict[str, str]
+) -> None:
     text = ZONES.format(
         **{"office": "default", "public": "default", "ports": "", "rich": "", **changes}
     )
@@ -808,7 +829,7 @@ def test_firewalld_speaks_where_the_kernel_can_not_be_read(tmp_path, state, chan
     assert (value["state"], value["front_end"], value["zone"]) == (state, "firewalld", "office")
 
 
-def test_firewalld_that_is_asked_question_by_question(tmp_path):
+def test_firewalld_that_is_asked_question_by_question(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path, root=False)
     machine.command(["firewall-cmd", "--state"], "running\n")
     machine.command(["firewall-cmd", "--get-active-zones"], "home\n  interfaces: enp2s0\n")
@@ -818,18 +839,18 @@ def test_firewalld_that_is_asked_question_by_question(tmp_path):
     assert collect(machine.host())["state"] == "on"
 
 
-def test_firewalld_that_runs_and_tells_no_target_is_unknown(tmp_path):
+def test_firewalld_that_runs_and_tells_no_target_is_unknown(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path).command(["firewall-cmd", "--state"], "running\n")
     assert collect(machine.host())["state"] == "unknown"
 
 
-def test_firewalld_that_does_not_run_leaves_it_to_the_kernel(tmp_path):
+def test_firewalld_that_does_not_run_leaves_it_to_the_kernel(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path).command(NFT, nft(table(), chain(policy="drop")))
     machine.command(["firewall-cmd", "--state"], stderr="not running\n", returncode=252)
     assert collect(machine.host())["state"] == "on"
 
 
-def test_firewalld_is_known_by_its_table_and_tells_its_zone(tmp_path):
+def test_firewalld_is_known_by_its_table_and_tells_its_zone(tmp_path: Path) -> None:
     there = {"family": "inet", "table": "firewalld"}
     objects = [
         table(name="firewalld"),
@@ -865,7 +886,7 @@ TEXTS = st.one_of(st.text(), st.lists(WORDS).map(" ".join))
 
 @settings(deadline=None)
 @given(TEXTS)
-def test_no_text_breaks_a_reader_of_rules(text):
+def test_no_text_breaks_a_reader_of_rules(text: str) -> None:
     for found in (
         nft_json.parse(text),
         nft_text.parse(text),
@@ -879,7 +900,7 @@ def test_no_text_breaks_a_reader_of_rules(text):
 
 @settings(deadline=None)
 @given(TEXTS)
-def test_no_text_breaks_a_reader_of_front_ends(text):
+def test_no_text_breaks_a_reader_of_front_ends(text: str) -> None:
     said = frontends.parse_ufw(text)
     assert said is None or said.active in (True, False)
     assert all(zone.name for zone in frontends.parse_zones(text))
@@ -904,7 +925,7 @@ VALUES = st.recursive(
 @settings(deadline=None)
 @given(st.lists(st.one_of(VALUES, VALUES.map(lambda value: rule(value)["rule"]).map(
     lambda body: {"rule": body}))))  # fmt: skip
-def test_no_json_breaks_the_reader_of_nft(objects):
+def test_no_json_breaks_the_reader_of_nft(objects: list[JSON]) -> None:
     text = json.dumps({"nftables": [chain(), *objects]})
     found = nft_json.parse(text)
     assert found is not None
