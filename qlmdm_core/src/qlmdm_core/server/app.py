@@ -116,8 +116,6 @@ def _add_error_handlers(app: falcon.App[Any, Any], gate: Gate, addresses: Addres
         )
         resp.status = falcon.HTTP_403
         _plain(resp)
-        # What may still be on its way is not read.
-        resp.set_header("Connection", "close")
 
     def told(req: falcon.Request, resp: falcon.Response, error: Told, _params: object) -> None:
         caller = req.context.caller
@@ -136,7 +134,6 @@ def _add_error_handlers(app: falcon.App[Any, Any], gate: Gate, addresses: Addres
         log.warning("%s: %s", req.path, error.reason, extra={"request_id": req.context.request_id})
         resp.status = falcon.HTTP_429
         resp.set_header("Retry-After", str(int(error.retry_after) + 1))
-        resp.set_header("Connection", "close")
         _plain(resp)
 
     def store_away(

@@ -84,7 +84,8 @@ class Enrol:
         self._all.take("everybody")
         form = read_form(req, MAX_BYTES)  # 1, 2
         message, request, key = self.parsed(form)  # 5, before 3 and 4
-        signature = self._gate.verified(form, key)  # 4
+        facts = self._gate.one_signature(form)  # 3
+        signature = self._gate.verified(form.data, facts, key)  # 4
         caller = self._gate.caller(form, key, message)
         self.invited(caller, request)
         req.context.caller = caller

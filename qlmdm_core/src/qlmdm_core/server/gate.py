@@ -23,6 +23,7 @@ from qlmdm_core.server.forms import Form, read_form
 from qlmdm_core.server.refusals import Forbidden, Told
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.signing import PublicKey, Signature, Signer, Verifier, packets
+from qlmdm_core.signing.packets import SignatureFacts
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import ClientKey
 from qlmdm_core.strictjson import JsonError
@@ -67,8 +68,8 @@ class Gate:
     def admit(self, req: falcon.Request, typ: str, ep: str) -> Caller:
         """Steps 1 to 8. Raises `Forbidden` or, through `told`, `Told`."""
         form = read_form(req, self._max_bytes)  # 1, 2
-        key = self.known_key(form)  # 3
-        signature = self.verified(form, key)  # 4
+        facts, key = self.known_key(form)  # 3
+        signature = self.verified(form.data, facts, key)  # 4
         message = self.opened(form, key)  # 5
         caller = self.caller(form, key, message)
         req.context.caller = caller
@@ -79,24 +80,28 @@ class Gate:
 
     # --- 3 to 5: nobody is told why ---------------------------------------------------------
 
-    def known_key(self, form: Form) -> ClientKey:
+    def known_key(self, form: Form) -> tuple[SignatureFacts, ClientKey]:
         """Step 3: the signature's issuer chooses the one key that it is verified against."""
+        facts = self.one_signature(form)
+        key = self._store.key(facts.issuer)
+        if key is None:
+            raise Forbidden("an unknown key", fingerprint=facts.issuer)
+        if key.status == "revoked":
+            raise Forbidden("a revoked key", fingerprint=facts.issuer)
+        return facts, key
+
+    def one_signature(self, form: Form) -> SignatureFacts:
+        """What the one signature in the form claims about itself."""
         try:
-            issuer = packets.read_signature(form.signature).issuer
+            return packets.read_signature(form.signature)
         except SignatureError as error:
             raise Forbidden(str(error)) from None
-        key = self._store.key(issuer)
-        if key is None:
-            raise Forbidden("an unknown key", fingerprint=issuer)
-        if key.status == "revoked":
-            raise Forbidden("a revoked key", fingerprint=issuer)
-        return key
 
-    def verified(self, form: Form, key: ClientKey) -> Signature:
+    def verified(self, data: bytes, facts: SignatureFacts, key: ClientKey) -> Signature:
         """Step 4: the signature is good, before anything reads what was signed."""
         allowed = PublicKey(fingerprint=key.fingerprint, armoured=key.public_key)
         try:
-            return self._verifier.verify(form.data, form.signature, [allowed])
+            return self._verifier.verify(data, facts, [allowed])
         except SignatureError as error:
             raise Forbidden(str(error), fingerprint=key.fingerprint) from None
 

@@ -24,7 +24,7 @@ from types import TracebackType
 
 from qlmdm_core.errors import KeyringError, SignatureError
 from qlmdm_core.signing import packets
-from qlmdm_core.signing.interface import PublicKey, Signature
+from qlmdm_core.signing.interface import Armour, PublicKey, Signature
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT_SECONDS = 30.0
@@ -48,11 +48,9 @@ class GpgVerifier:
         """`gpgv` and `gpg`: absolute paths; by default they are searched on first use."""
         self._gpgv, self._gpg = gpgv, gpg
 
-    def verify(
-        self, data: bytes, signature: str | bytes, allowed: Sequence[PublicKey]
-    ) -> Signature:
+    def verify(self, data: bytes, signature: Armour, allowed: Sequence[PublicKey]) -> Signature:
         """The signature's facts. Raises `SignatureError`, or `KeyringError` without a gpg."""
-        facts = packets.read_signature(signature)
+        facts = packets.facts_of(signature)
         key = next((key for key in allowed if key.fingerprint == facts.issuer), None)
         if key is None:
             raise SignatureError(f"signed by {facts.issuer}, which is not an allowed key")
@@ -117,7 +115,7 @@ class GpgSigner:
         self.close()
 
     def sign(self, data: bytes) -> str:
-        """A detached, ASCII-armoured signature with SHA-512. Raises `KeyringError`."""
+        """A detached, ASCII-armoured signature with SHA-256. Raises `KeyringError`."""
         gpg = self._gpg or program("gpg")
         if gpg is None:
             raise KeyringError("gpg is not installed; install GnuPG")
@@ -125,7 +123,7 @@ class GpgSigner:
         with _anonymous(data) as source, _anonymous(b"") as status, _anonymous(b"") as out:
             # "!": this very key, not a subkey that gpg prefers
             argv = [gpg, "--homedir", self._home, *_QUIET, "--pinentry-mode", "error"]
-            argv += ["--local-user", self._fingerprint + "!", "--digest-algo", "SHA512"]
+            argv += ["--local-user", self._fingerprint + "!", "--digest-algo", "SHA256"]
             argv += ["--no-emit-version", "--no-comments", "--armor", "--detach-sign"]
             if self.clock_offset:
                 argv += ["--faked-system-time", str(int(time.time() + self.clock_offset))]

@@ -18,7 +18,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+from qlmdm_core.signing.packets import SignatureFacts
+
+
+Armour: TypeAlias = str | bytes | SignatureFacts
+"""A signature, ASCII-armoured, or as `packets.read_signature` read it before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +65,5 @@ class Signer(Protocol):
 class Verifier(Protocol):
     """Something that checks signatures, by the rules above."""
 
-    def verify(
-        self, data: bytes, signature: str | bytes, allowed: Sequence[PublicKey]
-    ) -> Signature:
+    def verify(self, data: bytes, signature: Armour, allowed: Sequence[PublicKey]) -> Signature:
         """The signature's facts. Raises `SignatureError` that says what is wrong with it."""

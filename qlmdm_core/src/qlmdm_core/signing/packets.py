@@ -99,6 +99,11 @@ def split(data: bytes) -> Iterator[Packet]:
         at = end
 
 
+def facts_of(signature: str | bytes | SignatureFacts) -> SignatureFacts:
+    """The facts of a signature, which may have been read before. Raises `SignatureError`."""
+    return signature if isinstance(signature, SignatureFacts) else read_signature(signature)
+
+
 def read_signature(text: str | bytes) -> SignatureFacts:
     """What the one signature in an armoured block claims. Raises `SignatureError`.
 

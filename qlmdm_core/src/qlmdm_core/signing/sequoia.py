@@ -24,7 +24,7 @@ import pysequoia
 
 from qlmdm_core.errors import KeyringError, SignatureError
 from qlmdm_core.signing import packets
-from qlmdm_core.signing.interface import PublicKey, Signature, Verifier
+from qlmdm_core.signing.interface import Armour, PublicKey, Signature, Verifier
 
 
 class SequoiaSigner:
@@ -86,11 +86,9 @@ class SequoiaVerifier:
         self._cache: OrderedDict[str, _Certificate] = OrderedDict()
         self._lock = threading.Lock()
 
-    def verify(
-        self, data: bytes, signature: str | bytes, allowed: Sequence[PublicKey]
-    ) -> Signature:
+    def verify(self, data: bytes, signature: Armour, allowed: Sequence[PublicKey]) -> Signature:
         """The signature's facts. Raises `SignatureError`."""
-        facts = packets.read_signature(signature)
+        facts = packets.facts_of(signature)
         key = next((key for key in allowed if key.fingerprint == facts.issuer), None)
         if key is None:
             raise SignatureError(f"signed by {facts.issuer}, which is not an allowed key")
@@ -105,7 +103,7 @@ class SequoiaVerifier:
             ).valid_sigs
         # pysequoia raises RuntimeError or TypeError for whatever its Rust side objects to
         except (RuntimeError, TypeError, ValueError) as error:
-            return self._ask_late(data, signature, key, certificate, facts, _first_line(error))
+            return self._ask_late(data, key, certificate, facts, _first_line(error))
         if len(found) != 1:
             raise SignatureError(f"expected one good signature, found {len(found)}")
         made_by = found[0].signing_key.upper()
@@ -122,7 +120,6 @@ class SequoiaVerifier:
     def _ask_late(
         self,
         data: bytes,
-        signature: str | bytes,
         key: PublicKey,
         certificate: _Certificate,
         facts: packets.SignatureFacts,
@@ -140,7 +137,7 @@ class SequoiaVerifier:
         if not self._slots.acquire(blocking=False):
             raise SignatureError(f"signature by {facts.issuer} not checked: too many odd times")
         try:
-            return self._late.verify(data, signature, [key])
+            return self._late.verify(data, facts, [key])
         finally:
             self._slots.release()
 
