@@ -152,7 +152,7 @@ def test_a_file_that_was_seen_first_and_read_later_has_its_content(tmp_path: Pat
 
 def test_what_is_hidden_is_hidden_again(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path / "m", root=False).unreadable("/root").file("/root/x", "")
-    host = RecordingHost(machine.host(), tmp_path / "r")
+    recording = RecordingHost(machine.host(), tmp_path / "r")
     questions: list[Question] = [
         lambda host: host.read("/root/secret"),
         lambda host: host.exists("/root/a/b"),
@@ -161,7 +161,7 @@ def test_what_is_hidden_is_hidden_again(tmp_path: Path) -> None:
         lambda host: host.stat("/root/secret"),
         lambda host: host.exists("/root"),
     ]
-    told = [answer(question, host) for question in questions]
+    told = [answer(question, recording) for question in questions]
     assert told[0] == ("PermissionError", 13)
     assert [answer(question, ReplayHost(tmp_path / "r")) for question in questions] == told
 
@@ -197,9 +197,9 @@ def test_nothing_is_written_outside_the_recording(tmp_path: Path) -> None:
     first = RecordedMachine(tmp_path / "1").link("/data", str(outside)).host()
     second = RecordedMachine(tmp_path / "2").file("/data/x", "text").host()
     machine = Changing(first)
-    RecordingHost(machine, tmp_path / "r").readlink("/data")  # type: ignore[arg-type]
+    RecordingHost(machine, tmp_path / "r").readlink("/data")
     machine.now_is = second
-    assert RecordingHost(machine, tmp_path / "r").read("/data/x") == "text"  # type: ignore[arg-type]
+    assert RecordingHost(machine, tmp_path / "r").read("/data/x") == "text"
     assert os.listdir(outside) == []
 
 
@@ -226,8 +226,8 @@ def test_processes_record_into_one_directory_at_once(tmp_path: Path) -> None:
     commands = [tuple(entry["argv"]) for entry in recorded(target / "commands.json")]
     assert len(commands) == len(set(commands)) == 70
     assert len([p for p in recorded(target / "machine.json")["stat"] if p != "/etc/passwd"]) == 6
-    host = ReplayHost(target)
-    assert host.run(["echo", "5", "9"]).stdout == "5 9\n"
+    replay = ReplayHost(target)
+    assert replay.run(["echo", "5", "9"]).stdout == "5 9\n"
     assert [name for name in os.listdir(target) if name.startswith(".")] == []
 
 
