@@ -268,13 +268,27 @@ def answer_to(
     )
 
 
+def answer_dict(answer: Answer) -> dict[str, JSON]:
+    """The fields of an answer, as they stand in the text that is signed."""
+    return {
+        "v": VERSION,
+        "typ": "answer",
+        "re": answer.re,
+        "srv": answer.srv,
+        "status": answer.status,
+        "cid": answer.cid,
+        "rid": answer.rid,
+        "nonce": answer.nonce,
+        "sha256": answer.sha256,
+        "at": answer.at,
+        "exp": answer.exp,
+        **answer.details,
+    }
+
+
 def answer_text(answer: Answer) -> str:
     """The JSON text that the server signs."""
-    value: dict[str, Any] = {"v": VERSION, "typ": "answer"}
-    for name in ("re", "srv", "status", "cid", "rid", "nonce", "sha256", "at", "exp"):
-        value[name] = getattr(answer, name)
-    value.update(answer.details)
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return json.dumps(answer_dict(answer), separators=(",", ":"), allow_nan=False)
 
 
 def open_answer(

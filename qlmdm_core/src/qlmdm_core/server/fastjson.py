@@ -51,6 +51,6 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _may_be_deep(value: Any, data: bytes) -> bool:
-    if data.count(b"[") + data.count(b"{") <= strictjson.MAX_DEPTH:
+    if len(data) <= 2 * strictjson.MAX_DEPTH:  # not enough brackets
         return False
     return _DEEP in orjson.dumps(value, option=orjson.OPT_INDENT_2)

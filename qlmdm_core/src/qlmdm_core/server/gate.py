@@ -7,12 +7,12 @@ what is wrong is said to it, signed. Step 12 is here too: every signed answer is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 import falcon
+import orjson
 
 from qlmdm_core import envelope
 from qlmdm_core.api import JSON
@@ -174,10 +174,7 @@ class Gate:
             at=int(caller.now.timestamp()),
             **details,
         )
-        self.sign(resp, envelope.answer_text(answer))
-
-    def sign(self, resp: falcon.Response, text: str) -> None:
-        """Put a signed text into the response."""
-        sig = self._signer.sign(text.encode("ascii"))
-        resp.data = json.dumps({"signed": text, "sigs": [sig]}, separators=(",", ":")).encode()
+        text = orjson.dumps(envelope.answer_dict(answer))
+        sig = self._signer.sign(text)
+        resp.data = orjson.dumps({"signed": text.decode(), "sigs": [sig]})
         resp.content_type = falcon.MEDIA_JSON

@@ -22,7 +22,6 @@ from typing import Protocol, TypeAlias
 
 from qlmdm_core.signing.packets import SignatureFacts
 
-
 Armour: TypeAlias = str | bytes | SignatureFacts
 """A signature, ASCII-armoured, or as `packets.read_signature` read it before."""
 

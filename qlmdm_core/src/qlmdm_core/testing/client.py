@@ -6,6 +6,7 @@ It speaks the real protocol with real keys through `Send`, either straight into 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import urllib.error
@@ -23,6 +24,7 @@ from qlmdm_core.errors import TrustError
 from qlmdm_core.rootdoc import Root
 from qlmdm_core.signing import Signer, keys
 from qlmdm_core.signing.sequoia import SequoiaSigner, SequoiaVerifier
+from qlmdm_core.strictjson import canonical
 
 
 class Reply(NamedTuple):
@@ -181,7 +183,13 @@ class SimulatedClient:
         return {
             "hostname": self.hostname,
             "collectors": {
-                name: {"status": "ok", "value": value, "collected_at": at, "seconds": 0.1}
+                name: {
+                    "status": "ok",
+                    "value": value,
+                    "value_sha256": hashlib.sha256(canonical(value)).hexdigest(),
+                    "collected_at": at,
+                    "seconds": 0.1,
+                }
                 for name, value in values.items()
             },
         }
