@@ -61,7 +61,12 @@ def _submit_one(link: Link, spool: Spool, entry: Entry, result: Submitted) -> bo
     if record is None:
         return True  # it was damaged, and the spool has set it aside
     for _ in range(3):  # the server may correct our clock and our counting, once each
-        answer = link.ask("submit", {"report": record}, rid=str(record["rid"]), seq=link.next_seq())
+        answer = link.ask(
+            "submit",
+            {"report": report_of(record, link.hostname)},
+            rid=str(record["rid"]),
+            seq=link.next_seq(),
+        )
         if answer.is_receipt:
             spool.remove(entry)
             result.sent += 1
