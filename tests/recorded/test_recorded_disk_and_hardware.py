@@ -16,7 +16,13 @@ import pytest
 
 from qlmdm_core.api import JSON
 from qlmdm_core.testing import RecordedMachine
-from qlmdm_plugins_builtin.collectors import hd_encryption
+from qlmdm_plugins_builtin.collectors import (
+    dmidecode,
+    hd_encryption,
+    ip_addresses,
+    network_devices,
+    os_info,
+)
 from qlmdm_plugins_builtin.collectors.hd_encryption import (
     directories,
     hardware,
@@ -327,3 +333,185 @@ def test_small_outputs_are_read() -> None:
     assert directories.parse_fscrypt(policies) == {"/mnt/x": 1}
     swaps = mounts.parse_swaps(text_of("hd_encryption/swapon-show-file.txt"))
     assert swaps == [mounts.Swap(name="/swap.img", is_file=True)]
+
+
+# --- dmidecode --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "ami-aptio-crb-placeholders",
+            {"manufacturer": None, "product": None, "family": None, "serial": None, "uuid": None},
+        ),
+        ("centos7-vmware", {"virtual": True, "uuid": "28fd4d56-3389-e2f8-6474-0159923b580e"}),
+        ("glpi-dell-fx160", {"manufacturer": "Dell Inc.", "serial": "C83T54J", "portable": False}),
+        (
+            "glpi-lenovo-thinkpad",
+            {
+                "manufacturer": "LENOVO",
+                "product": "1298A8G",
+                "version": "ThinkPad Edge E320",
+                "serial": "LR9NKZ7",
+                "family": None,
+                "portable": True,
+                "virtual": False,
+            },
+        ),
+        (
+            "glpi-linux-1",
+            {
+                "manufacturer": None,
+                "product": None,
+                "serial": None,
+                "board_product": "P5Q",
+                "uuid": "40EB001E-8C00-01CE-8E2C-00248C590A84",
+            },
+        ),
+        ("glpi-vmware", {"virtual": True, "portable": None}),
+        ("google-chromebook-akali", {"product": "Akali 360", "serial": None, "portable": True}),
+        ("thinkpad-11e", {"product": "20D90020US", "version": "ThinkPad 11e", "portable": True}),
+        ("tuxedo-aura14", {"manufacturer": "TUXEDO", "board_product": "NL45PU2"}),
+        ("ubuntu1804-vmware", {"virtual": True}),
+    ],
+)
+@pytest.mark.parametrize(
+    "argv", [["dmidecode"], ["dmidecode", "-t", "bios,system,baseboard,chassis"]]
+)
+def test_dmidecode(
+    machine: RecordedMachine, name: str, expected: dict[str, JSON], argv: list[str]
+) -> None:
+    value = dmidecode.collect(machine.command(argv, text_of(f"dmidecode/{name}.txt")).host())
+    assert value["state"] == "available"
+    assert expected.items() <= value.items()
+
+
+# --- os_info ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("arch_arch", {"id": "arch", "version_id": None, "rolling": True, "build_id": "rolling"}),
+        ("bazzite_40", {"id": "bazzite", "version_id": "40", "rolling": False}),
+        ("chimera_chimera", {"id": "chimera", "version_id": None, "rolling": True}),
+        ("clear-linux-os_clear-linux-os", {"id": "clear-linux-os", "id_like": []}),
+        ("debian_13", {"id": "debian", "version_id": "13", "codename": "trixie"}),
+        ("devuan_5", {"id": "devuan", "id_like": ["debian"], "version_id": "5"}),
+        ("endless_5.1.1", {"id": "endless", "id_like": ["ubuntu", "debian"]}),
+        (
+            "fedora_workstation_40",
+            {"id": "fedora", "version_id": "40", "variant_id": "workstation"},
+        ),
+        ("gentoo_2.18", {"id": "gentoo", "rolling": True}),
+        ("kaos_kaos", {"id": "kaos", "version_id": None, "rolling": True}),
+        ("linuxmint_22", {"id": "linuxmint", "ubuntu_codename": "noble", "codename": "wilma"}),
+        ("nixos_25.05", {"id": "nixos", "id_like": [], "support_end": "2025-12-31"}),
+        ("openmandriva_openmandriva", {"id": "openmandriva", "rolling": True}),
+        ("opensuse-tumbleweed_20240823", {"version_id": "20240823", "version": None}),
+        ("pop_22.04", {"id": "pop", "version_id": "22.04", "rolling": False}),
+        ("slackware_15.0", {"id": "slackware", "version_id": "15.0", "name": "Slackware"}),
+        ("void_void", {"id": "void", "version_id": None, "rolling": True}),
+    ],
+)
+def test_os_release(machine: RecordedMachine, name: str, expected: dict[str, JSON]) -> None:
+    machine.file("/etc/os-release", text_of(f"os_info/os-release-{name}"))
+    value = os_info.collect(machine.host())
+    assert value["state"] == "available"
+    assert expected.items() <= value.items()
+
+
+def add_toml(machine: RecordedMachine, name: str) -> None:
+    """A recording of commands and files in TOML, of which a few lines matter."""
+    text = text_of(name)
+    for command, answer in re.findall(
+        r'\[commands\."([^"]+)"\]\nstdout = ("""\n.*?"""|"[^"\n]*")', text, re.DOTALL
+    ):
+        machine.command(command.split(), answer.strip('"').lstrip("\n").replace("\\\\", "\\"))
+    for path, content in re.findall(
+        r'\[files\."([^"]+)"\]\ncontent = ("""\n.*?"""|"[^"\n]*")', text, re.DOTALL
+    ):
+        machine.file(path, content.strip('"').lstrip("\n"))
+
+
+def test_raspbian(machine: RecordedMachine) -> None:
+    add_toml(machine, "os_info/detect-raspbian.toml")
+    value = os_info.collect(machine.host())
+    assert (value["id"], value["id_like"]) == ("raspbian", ["debian"])
+    assert (value["kernel"], value["architecture"]) == ("4.19.57-v7+", "armv7l")
+
+
+# --- addresses and interfaces -----------------------------------------------------------------
+
+
+def by_address(value: JSON) -> dict[str, str]:
+    return {entry["address"]: entry["kind"] for entry in value["addresses"]}
+
+
+def test_ip_addresses_as_json(machine: RecordedMachine) -> None:
+    text = text_of("ip_addresses/cloudinit-sample-ipaddrshow-json")
+    value = ip_addresses.collect(machine.command(["ip", "--json", "addr"], text).host())
+    assert by_address(value) == {"192.168.2.18": "ethernet"}
+
+
+def test_ip_addresses_as_text(machine: RecordedMachine) -> None:
+    text = text_of("ip_addresses/cloudinit-sample-ipaddrshow-output")
+    value = ip_addresses.collect(machine.command(["ip", "addr"], text).host())
+    assert by_address(value) == {"192.168.2.18": "ethernet"}
+
+
+def test_ip_addresses_of_vpns_are_their_near_ends(machine: RecordedMachine) -> None:
+    text = text_of("ip_addresses/glpi-ip_addr-1.txt")
+    value = ip_addresses.collect(machine.command(["ip", "addr"], text).host())
+    found = by_address(value)
+    assert found["192.168.41.6"] == found["192.168.222.14"] == "vpn"
+    assert "192.168.41.5" not in found
+    assert found["192.168.0.10"] == "ethernet"
+
+
+def test_ip_addresses_of_interfaces_without_carrier_are_left_out(machine: RecordedMachine) -> None:
+    text = text_of("ip_addresses/glpi-ip_addr-5.txt")
+    value = ip_addresses.collect(machine.command(["ip", "addr"], text).host())
+    assert {(e["address"], e["interface"]) for e in value["addresses"]} == {
+        ("128.93.189.62", "wlan0"),
+        ("192.168.1.11", "wlan0"),
+    }
+
+
+def test_ip_addresses_by_nmcli(machine: RecordedMachine) -> None:
+    text = text_of("ip_addresses/nmcli-device-show-centos7.txt")
+    value = ip_addresses.collect(machine.command(["nmcli", "device", "show"], text).host())
+    assert by_address(value) == {"192.168.71.180": "ethernet", "172.17.0.1": "virtual"}
+
+
+def devices(machine: RecordedMachine) -> dict[str, JSON]:
+    return {d["name"]: d for d in network_devices.collect(machine.host())["devices"]}
+
+
+def test_network_devices_without_sysfs(machine: RecordedMachine) -> None:
+    machine.command(["ip", "addr"], text_of("network_devices/glpi-ip_addr-2.txt"))
+    found = devices(machine)
+    assert {name for name, device in found.items() if device["physical"]} == {"eth0", "wlan0"}
+    assert found["sit0"]["mac"] is found["eql"]["mac"] is None
+
+
+@pytest.mark.parametrize("name", ["centos7", "ubuntu1604"])
+def test_network_devices_by_ifconfig(machine: RecordedMachine, name: str) -> None:
+    machine.command(["ifconfig", "-a"], text_of(f"network_devices/ifconfig-{name}.txt"))
+    found = devices(machine)
+    assert [n for n, device in found.items() if device["physical"]] == ["ens33"]
+    assert found["ens33"]["mac"].startswith("00:0c:29:")
+
+
+def test_network_devices_of_a_node_of_containers(machine: RecordedMachine) -> None:
+    add_toml(machine, "network_devices/linux_flannel.toml")
+    found = devices(machine)
+    assert {name for name, device in found.items() if device["physical"]} == {"eth0"}
+    assert found["docker0"]["kind"] == found["flannel.1"]["kind"] == "virtual"
+
+
+def test_network_devices_by_nmcli(machine: RecordedMachine) -> None:
+    machine.command(["nmcli", "device"], text_of("network_devices/nmcli-device-centos7.txt"))
+    kinds = {name: device["kind"] for name, device in devices(machine).items()}
+    assert kinds == {"ens33": "ethernet", "docker0": "virtual", "lo": "loopback"}

@@ -14,7 +14,6 @@ from qlmdm_core.api import JSON
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_plugins_builtin.collectors import _virtualization, os_info
 
-
 OVERLAY = "21 1 0:30 / / rw - overlay overlay rw,lowerdir=/a\n"
 DISK = "21 1 254:0 / / rw - ext4 /dev/vda rw\n"
 

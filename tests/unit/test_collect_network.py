@@ -1,0 +1,481 @@
+"""Addresses and interfaces: by sysfs and ip, and by older tools where those are missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qlmdm_core.api import JSON
+from qlmdm_core.testing import RecordedMachine
+from qlmdm_plugins_builtin.collectors import _interfaces, ip_addresses, network_devices
+
+UP = ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"]
+
+
+def address(local: str, prefix: int = 24, **more: JSON) -> JSON:
+    family = "inet6" if ":" in local else "inet"
+    return {"family": family, "local": local, "prefixlen": prefix, "scope": "global", **more}
+
+
+def interface(name: str, *addresses: JSON, flags: JSON = None, **more: JSON) -> JSON:
+    return {
+        "ifname": name,
+        "flags": UP if flags is None else flags,
+        "link_type": "ether",
+        "address": "52:54:00:11:22:33",
+        "addr_info": list(addresses),
+        **more,
+    }
+
+
+def addresses(path: Path, *interfaces: JSON) -> JSON:
+    machine = RecordedMachine(path).command(["ip", "-json", "addr"], json.dumps(interfaces))
+    value = ip_addresses.collect(machine.host())
+    json.dumps(value)
+    return value
+
+
+def listed(value: JSON, key: str = "addresses") -> list[str]:
+    return [entry["address"] for entry in value[key]]
+
+
+# --- addresses --------------------------------------------------------------------------------
+
+
+def test_addresses_in_use_with_their_interfaces(tmp_path: Path) -> None:
+    value = addresses(
+        tmp_path, interface("enp1s0", address("192.0.2.7"), address("2001:db8::7", 64))
+    )
+    assert value["state"] == "available"
+    assert value["addresses"][0] == {
+        "address": "192.0.2.7",
+        "prefix": 24,
+        "family": "inet",
+        "scope": "global",
+        "interface": "enp1s0",
+        "kind": "ethernet",
+        "temporary": False,
+    }
+    assert listed(value) == ["192.0.2.7", "2001:db8::7"]
+
+
+def test_loopback_and_addresses_that_are_not_usable_are_left_out(tmp_path: Path) -> None:
+    value = addresses(
+        tmp_path,
+        interface("lo", address("127.0.0.1", 8), flags=["LOOPBACK", "UP", "LOWER_UP"]),
+        interface(
+            "eth0",
+            address("192.0.2.1"),
+            address("192.0.2.2", deprecated=True),
+            address("2001:db8::3", tentative=True),
+            address("2001:db8::4", dadfailed=True),
+            address("127.0.1.1", 8),
+            address("nonsense"),
+        ),
+        {},
+    )
+    assert listed(value) == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize("flags", [["BROADCAST"], ["NO-CARRIER", "UP"], ["UP"]])
+def test_interfaces_that_are_down_are_left_out(tmp_path: Path, flags: list[str]) -> None:
+    assert listed(addresses(tmp_path, interface("eth0", address("192.0.2.1"), flags=flags))) == []
+
+
+def test_link_local_addresses_are_apart(tmp_path: Path) -> None:
+    value = addresses(
+        tmp_path,
+        interface("eth0", address("fe80::1", 64, scope="link"), address("169.254.3.4", 16)),
+    )
+    assert listed(value) == []
+    assert listed(value, "link_local") == ["169.254.3.4", "fe80::1"]
+
+
+def test_stable_addresses_and_real_interfaces_come_first(tmp_path: Path) -> None:
+    value = addresses(
+        tmp_path,
+        interface("docker0", address("172.17.0.1", 16)),
+        interface("wg0", address("10.9.0.2", 32), link_type="none"),
+        interface(
+            "wlp2s0", address("2001:db8::ffff", 64, temporary=True), address("2001:db8::1", 64)
+        ),
+        interface("enp1s0", address("192.0.2.9")),
+    )
+    assert listed(value) == ["192.0.2.9", "2001:db8::1", "2001:db8::ffff", "10.9.0.2", "172.17.0.1"]
+    assert [entry["kind"] for entry in value["addresses"]] == [
+        "ethernet",
+        "wifi",
+        "wifi",
+        "vpn",
+        "virtual",
+    ]
+    assert value["addresses"][2]["temporary"] is True
+
+
+def test_order_of_the_tool_does_not_change_the_value(tmp_path: Path) -> None:
+    one, two = interface("eth0", address("192.0.2.1")), interface("eth1", address("192.0.2.2"))
+    assert addresses(tmp_path / "a", one, two) == addresses(tmp_path / "b", two, one)
+
+
+TEXT = """\
+1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000
+    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00
+    inet 127.0.0.1/8 scope host lo
+       valid_lft forever preferred_lft forever
+2: eth0@if7: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc mq state UP group default qlen 1000
+    link/ether 52:54:00:aa:bb:cc brd ff:ff:ff:ff:ff:ff permaddr 00:16:3e:aa:bb:cc
+    inet 198.51.100.4/22 brd 198.51.103.255 scope global dynamic eth0
+       valid_lft 80000sec preferred_lft 80000sec
+    inet6 2001:db8::4/64 scope global temporary dynamic
+       valid_lft 80000sec preferred_lft 8000sec
+3: tun0: <POINTOPOINT,MULTICAST,NOARP,UP,LOWER_UP> mtu 1500 qdisc fq state UNKNOWN
+    link/none
+    inet 10.8.0.6 peer 10.8.0.5/32 scope global tun0
+4: sit0@NONE: <NOARP> mtu 1480 qdisc noop state DOWN
+    link/sit 0.0.0.0 brd 0.0.0.0
+"""
+ONE_LINE = """\
+1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever
+2: eth0    inet 198.51.100.4/22 brd 198.51.103.255 scope global dynamic eth0\\       valid_lft 9sec
+2: eth0    inet6 2001:db8::4/64 scope global temporary dynamic \\       valid_lft 9sec
+3: tun0    inet 10.8.0.6 peer 10.8.0.5/32 scope global tun0\\       valid_lft forever
+"""
+IFCONFIG = """\
+eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 1500
+        inet 198.51.100.4  netmask 255.255.252.0  broadcast 198.51.103.255
+        inet6 2001:db8::4  prefixlen 64  scopeid 0x0<global>
+        ether 52:54:00:aa:bb:cc  txqueuelen 1000  (Ethernet)
+
+tun0: flags=4305<UP,POINTOPOINT,RUNNING,NOARP,MULTICAST>  mtu 1500
+        inet 10.8.0.6  netmask 255.255.255.255  destination 10.8.0.5
+"""
+IFCONFIG_OLD = """\
+eth0      Link encap:Ethernet  HWaddr 52:54:00:aa:bb:cc
+          inet addr:198.51.100.4  Bcast:198.51.103.255  Mask:255.255.252.0
+          inet6 addr: 2001:db8::4/64 Scope:Global
+          UP BROADCAST RUNNING MULTICAST  MTU:1500  Metric:1
+
+tun0      Link encap:UNSPEC  HWaddr 00-00-00-00-00-00-00-00
+          inet addr:10.8.0.6  P-t-P:10.8.0.5  Mask:255.255.255.255
+          UP POINTOPOINT RUNNING NOARP MULTICAST  MTU:1500  Metric:1
+"""
+NMCLI = """\
+GENERAL.DEVICE:                         eth0
+GENERAL.TYPE:                           ethernet
+GENERAL.HWADDR:                         52:54:00:AA:BB:CC
+IP4.ADDRESS[1]:                         198.51.100.4/22
+IP6.ADDRESS[1]:                         2001:db8::4/64
+
+GENERAL.DEVICE:                         tun0
+GENERAL.TYPE:                           tun
+IP4.ADDRESS[1]:                         10.8.0.6/32
+"""
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["ip", "addr"], TEXT),
+        (["ip", "addr", "show"], TEXT),
+        (["ip", "-o", "addr", "show"], ONE_LINE),
+        (["ifconfig", "-a"], IFCONFIG),
+        (["ifconfig", "-a"], IFCONFIG_OLD),
+        (["nmcli", "device", "show"], NMCLI),
+    ],
+)
+def test_every_tool_tells_the_same_addresses(tmp_path: Path, argv: list[str], text: str) -> None:
+    value = ip_addresses.collect(RecordedMachine(tmp_path).command(argv, text).host())
+    assert [(e["address"], e["prefix"], e["interface"]) for e in value["addresses"]] == [
+        ("198.51.100.4", 22, "eth0"),
+        ("2001:db8::4", 64, "eth0"),
+        ("10.8.0.6", 32, "tun0"),
+    ]
+    assert value["addresses"][2]["kind"] == "vpn"
+
+
+def test_primary_addresses_are_those_of_the_way_out(tmp_path: Path) -> None:
+    machine = RecordedMachine(tmp_path)
+    machine.command(["ip", "-json", "addr"], json.dumps([interface("eth0", address("192.0.2.1"))]))
+    machine.command(
+        ["ip", "-json", "route", "get", "1.1.1.1"],
+        '[{"dst": "1.1.1.1", "dev": "eth0", "prefsrc": "192.0.2.1"}]',
+    )
+    machine.command(
+        ["ip", "-json", "route", "get", "2606:4700:4700::1111"],
+        stderr="RTNETLINK answers: Network is unreachable\n",
+        returncode=2,
+    )
+    value = ip_addresses.collect(machine.host())
+    assert value["primary"] == {
+        "inet": {"address": "192.0.2.1", "interface": "eth0"},
+        "inet6": None,
+    }
+
+
+def test_machine_without_network_is_available_with_no_addresses(tmp_path: Path) -> None:
+    value = addresses(tmp_path, interface("lo", flags=["LOOPBACK", "UP"]))
+    assert (value["state"], value["addresses"]) == ("available", [])
+
+
+def test_no_tool_at_all_is_unknown(tmp_path: Path) -> None:
+    value = ip_addresses.collect(RecordedMachine(tmp_path).host())
+    assert (value["state"], value["addresses"]) == ("unknown", [])
+    assert "not" in value["reason"] or "neither" in value["reason"]
+
+
+# --- interfaces -------------------------------------------------------------------------------
+
+
+class Net:
+    """Interfaces in sysfs."""
+
+    def __init__(self, path: Path) -> None:
+        self.machine = RecordedMachine(path)
+        self.index = 0
+
+    def add(self, name: str, *, on: str = "", mac: str = "00:16:3e:00:00:01", **files: str) -> Net:
+        """`on` is the device it belongs to, below /sys/devices; without one it is virtual."""
+        self.index += 1
+        folder = f"/sys/devices/{on or 'virtual'}/net/{name}"
+        defaults = {"ifindex": str(self.index), "iflink": str(self.index), "type": "1"}
+        for file, text in {**defaults, "address": mac, "operstate": "up", **files}.items():
+            self.machine.file(f"{folder}/{file.replace('__', '/')}", text + "\n")
+        self.machine.link(f"/sys/class/net/{name}", folder.replace("/sys/", "../../", 1))
+        if on:
+            self.machine.link(f"{folder}/device", f"/sys/devices/{on}")
+            self.machine.link(f"/sys/devices/{on}/subsystem", f"/sys/bus/{on.partition('0')[0]}")
+        return self
+
+    def collect(self) -> dict[str, JSON]:
+        value = network_devices.collect(self.machine.host())
+        json.dumps(value)
+        assert value["state"] == "available"
+        return {device["name"]: device for device in value["devices"]}
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Net:
+    return Net(tmp_path)
+
+
+def test_hardware_is_told_with_driver_bus_and_model(net: Net) -> None:
+    net.add("enp1s0", on="pci0000:00/0000:00:1f.6")
+    net.machine.file(
+        "/sys/devices/pci0000:00/0000:00:1f.6/uevent", "DRIVER=e1000e\nPCI_ID=8086:15BE\n"
+    )
+    net.machine.link("/sys/devices/pci0000:00/0000:00:1f.6/driver", "/sys/bus/pci/drivers/e1000e")
+    net.machine.file(
+        "/run/udev/data/n1", "E:ID_VENDOR_FROM_DATABASE=Acme\nE:ID_MODEL_FROM_DATABASE=Wire\n"
+    )
+    assert net.collect()["enp1s0"] == {
+        "name": "enp1s0",
+        "kind": "ethernet",
+        "physical": True,
+        "mac": "00:16:3e:00:00:01",
+        "permanent_mac": "00:16:3e:00:00:01",
+        "random_mac": False,
+        "state": "up",
+        "driver": "e1000e",
+        "bus": "pci",
+        "vendor_id": "8086",
+        "device_id": "15be",
+        "vendor": "Acme",
+        "model": "Wire",
+    }
+
+
+def test_usb_adapter_has_the_numbers_of_its_product(net: Net) -> None:
+    net.add("enx0", on="usb0")
+    net.machine.file("/sys/devices/usb0/uevent", "DRIVER=r8152\nPRODUCT=bda/8153/3000\n")
+    device = net.collect()["enx0"]
+    assert (device["vendor_id"], device["device_id"]) == ("0bda", "8153")
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "kind"),
+    [
+        ("lo", {"type": "772"}, "loopback"),
+        ("br0", {"uevent": "DEVTYPE=bridge"}, "bridge"),
+        ("virbr0", {"bridge__bridge_id": "8"}, "virtual"),
+        ("docker0", {"bridge__bridge_id": "8"}, "virtual"),
+        ("bond0", {"bonding__mode": "1"}, "bond"),
+        ("eth0.5", {"uevent": "DEVTYPE=vlan"}, "vlan"),
+        ("wg0", {"type": "65534", "uevent": "DEVTYPE=wireguard"}, "vpn"),
+        ("office", {"type": "65534", "tun_flags": "0x1001"}, "vpn"),
+        ("tun0", {"type": "65534"}, "vpn"),
+        ("sit0", {"type": "776"}, "virtual"),
+        ("veth12ab", {"iflink": "77"}, "virtual"),
+        ("cni0", {}, "virtual"),
+        ("flannel.1", {}, "virtual"),
+        ("x9", {"type": "778"}, "tunnel"),
+    ],
+)
+def test_virtual_interfaces_are_told_apart(
+    net: Net, name: str, files: dict[str, str], kind: str
+) -> None:
+    device = net.add(name, **files).collect()[name]
+    assert (device["kind"], device["physical"]) == (kind, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "kind"),
+    [
+        ("wlp2s0", {"uevent": "DEVTYPE=wlan"}, "wifi"),
+        ("net7", {"phy80211__name": "phy0"}, "wifi"),
+        ("mon0", {"type": "803"}, "wifi"),
+        ("wwan0", {"uevent": "DEVTYPE=wwan"}, "mobile"),
+        ("ib0", {"type": "32"}, "infiniband"),
+        ("acme", {}, "ethernet"),
+    ],
+)
+def test_kinds_of_hardware(net: Net, name: str, files: dict[str, str], kind: str) -> None:
+    device = net.add(name, on="pci0000:00/0000:00:01.0", **files).collect()[name]
+    assert (device["kind"], device["physical"]) == (kind, True)
+
+
+def test_end_of_a_pair_in_a_container_is_not_hardware(net: Net) -> None:
+    assert net.add("eth0", on="pci0/x", iflink="88").collect()["eth0"]["physical"] is False
+
+
+def test_hardware_comes_first_and_files_are_no_interfaces(net: Net) -> None:
+    net.add("br0", uevent="DEVTYPE=bridge").add("zz0", on="pci0/x")
+    net.machine.file("/sys/class/net/bonding_masters", "bond0\n")
+    assert list(net.collect()) == ["zz0", "br0"]
+
+
+@pytest.mark.parametrize("tool", ["ip", "ethtool"])
+def test_address_of_the_hardware_behind_a_random_one(net: Net, tool: str) -> None:
+    net.add("wlp2s0", on="pci0/x", mac="da:a1:19:00:00:01", uevent="DEVTYPE=wlan")
+    if tool == "ip":
+        entry = interface("wlp2s0", address="da:a1:19:00:00:01", permaddr="00:16:3E:00:00:09")
+        net.machine.command(["ip", "-json", "-d", "link"], json.dumps([entry]))
+    else:
+        net.machine.command(["ethtool", "-P", "wlp2s0"], "Permanent address: 00:16:3e:00:00:09\n")
+    device = net.collect()["wlp2s0"]
+    assert device["permanent_mac"] == "00:16:3e:00:00:09"
+    assert device["random_mac"] is True
+
+
+def test_random_address_is_not_taken_for_that_of_the_hardware(net: Net) -> None:
+    device = net.add("wlp2s0", on="pci0/x", mac="da:a1:19:00:00:01").collect()["wlp2s0"]
+    assert device["permanent_mac"] is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [(["ip", "addr"], TEXT), (["ifconfig", "-a"], IFCONFIG), (["nmcli", "device", "show"], NMCLI)],
+)
+def test_commands_tell_interfaces_where_sysfs_is_missing(
+    tmp_path: Path, argv: list[str], text: str
+) -> None:
+    value = network_devices.collect(RecordedMachine(tmp_path).command(argv, text).host())
+    found = {device["name"]: device for device in value["devices"]}
+    assert found["eth0"]["physical"] is True
+    assert found["eth0"]["mac"] == "52:54:00:aa:bb:cc"
+    assert (found["tun0"]["kind"], found["tun0"]["physical"]) == ("vpn", False)
+    assert found.get("sit0", {}).get("mac") is None
+
+
+def test_table_of_nmcli_tells_kinds(tmp_path: Path) -> None:
+    text = "DEVICE   TYPE      STATE      CONNECTION\nens3  ethernet  connected  --\n"
+    text += "acme0  wifi  unmanaged  --\nlo  loopback  unmanaged  --\n"
+    machine = RecordedMachine(tmp_path).command(["nmcli", "device"], text)
+    found = {d["name"]: d["kind"] for d in network_devices.collect(machine.host())["devices"]}
+    assert found == {"acme0": "wifi", "ens3": "ethernet", "lo": "loopback"}
+
+
+def test_no_source_is_unknown(tmp_path: Path) -> None:
+    value = network_devices.collect(RecordedMachine(tmp_path).host())
+    assert (value["state"], value["devices"]) == ("unknown", [])
+    assert value["reason"]
+
+
+def test_thousands_of_interfaces_are_counted_but_not_listed(tmp_path: Path) -> None:
+    entries = [interface(f"veth{number}") for number in range(500)]
+    machine = RecordedMachine(tmp_path)
+    machine.command(["ip", "-json", "-d", "link"], json.dumps([interface("eth0"), *entries]))
+    value = network_devices.collect(machine.host())
+    assert value["count"] == 501
+    assert len(value["devices"]) == 128
+    assert value["devices"][0]["name"] == "eth0"
+
+
+# --- parsers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "mac"),
+    [
+        ("52:54:00:AA:BB:CC", "52:54:00:aa:bb:cc"),
+        ("00:00:00:00:00:00", ""),
+        ("0.0.0.0", ""),
+        ("", ""),
+        ("52:54:00:aa:bb", ""),
+        (":".join(["80"] * 20), ":".join(["80"] * 20)),
+    ],
+)
+def test_hardware_addresses(text: str, mac: str) -> None:
+    assert _interfaces.clean_mac(text) == mac
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("lo", "loopback"),
+        ("enp0s31f6", "ethernet"),
+        ("eth0", "ethernet"),
+        ("wlp2s0", "wifi"),
+        ("wlan0", "wifi"),
+        ("wwp0s20u4", "mobile"),
+        ("tailscale0", "vpn"),
+        ("br-0123456789ab", "virtual"),
+        ("br0", "bridge"),
+        ("lxcbr0", "virtual"),
+        ("bond0", "bond"),
+        ("acme", "other"),
+    ],
+)
+def test_kinds_by_name(name: str, kind: str) -> None:
+    assert _interfaces.kind_of(name) == kind
+
+
+WORDS = [
+    *("1: ", "eth0", ": ", "<UP>", " mtu 1", "\n", "    ", "inet ", "inet6 ", "10.0.0.1/24", "::1"),
+    *("link/ether", "aa:bb:cc:dd:ee:ff", "peer", "scope", "flags=1<", "GENERAL.DEVICE:", "[", "{"),
+    *("IP4.ADDRESS[1]:", "Link encap:", "addr:", "Mask:", "netmask", " ", "\\", "@", "lo"),
+]
+
+
+@given(st.one_of(st.text(), st.lists(st.sampled_from(WORDS)).map("".join)))
+def test_any_text_is_read_without_an_error(text: str) -> None:
+    for parse in (
+        _interfaces.parse_ip,
+        _interfaces.parse_ifconfig,
+        _interfaces.parse_nmcli,
+        _interfaces.parse_nmcli_table,
+    ):
+        interfaces = parse(text)
+        ip_addresses.list_addresses(interfaces)
+    ip_addresses.parse_route(text)
+
+
+KEYS = [
+    *("ifname", "flags", "addr_info", "linkinfo", "info_kind", "local", "prefixlen", "scope"),
+    *("address", "permaddr", "operstate", "link_type", "prefsrc", "dev"),
+]
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["eth0", "10.0.0.1", "UP", ""]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
+    max_leaves=15,
+)
+
+
+@given(values)
+def test_any_json_is_read_without_an_error(value: JSON) -> None:
+    ip_addresses.list_addresses(_interfaces.parse_ip(json.dumps([value])))
+    ip_addresses.parse_route(json.dumps([value]))
+    ip_addresses.parse_route(json.dumps(value))
