@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qlmdm_plugins_builtin.collectors import _udev
 from qlmdm_plugins_builtin.collectors.hd_encryption import (
     block,
     directories,
@@ -275,7 +276,7 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
         mounts.parse_findmnt,
         mounts.parse_swaps,
         block.parse_lsblk,
-        block.parse_udev_data,
+        _udev.parse,
         mapper.parse_table,
         mapper.parse_status,
         mapper.parse_info,

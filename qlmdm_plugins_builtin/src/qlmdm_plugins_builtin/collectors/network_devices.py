@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from qlmdm_core.api import JSON, Host, unknown
 
+from . import _udev
 from ._interfaces import Interface, clean_mac, is_random_mac, kind_of, read
-from .hd_encryption.block import parse_udev_data
 
 SYSFS = "/sys/class/net"
 _MOST = 128
@@ -152,7 +152,7 @@ def _hardware(host: Host, folder: str, properties: Mapping[str, str]) -> dict[st
         vendor, _, model = properties["PCI_ID"].lower().partition(":")
     elif match := _PRODUCT.match(properties.get("PRODUCT", "")):
         vendor, model = match.group(1).zfill(4), match.group(2).zfill(4)
-    names = parse_udev_data(_text(host, f"/run/udev/data/n{_text(host, f'{folder}/ifindex')}"))
+    names = _udev.parse(_text(host, f"/run/udev/data/n{_text(host, f'{folder}/ifindex')}"))
     return {
         "driver": _target(host, f"{folder}/device/driver") or properties.get("DRIVER"),
         "bus": _target(host, f"{folder}/device/subsystem"),

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from qlmdm_core.api import JSON, Host
 
-from .. import _virtualization
-from . import block, directories, facts, hardware, volumes
+from .. import _udev, _virtualization
+from . import directories, facts, hardware, volumes
 from .block import Device
 
 __all__ = ["collect"]
@@ -29,7 +29,7 @@ def collect(host: Host) -> JSON:
             text = host.read(f"/run/udev/data/b{device.number}")
         except OSError:
             return ""
-        return block.parse_udev_data(text).get("ID_PART_ENTRY_TYPE", "")
+        return _udev.parse(text).get("ID_PART_ENTRY_TYPE", "")
 
     listed = volumes.judge(found, swaps, partition_type)
     try:

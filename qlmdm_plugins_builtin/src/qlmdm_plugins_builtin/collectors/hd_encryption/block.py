@@ -183,16 +183,6 @@ def _text(host: Host, path: str) -> str:
         return ""
 
 
-def parse_udev_data(text: str) -> dict[str, str]:
-    """The properties in a file of /run/udev/data, by name: `E:ID_FS_TYPE=ext4`."""
-    properties = {}
-    for line in text.splitlines():
-        if line.startswith("E:") and "=" in line:
-            name, _, value = line[2:].partition("=")
-            properties[name] = value
-    return properties
-
-
 # --- lsblk ----------------------------------------------------------------------------------
 
 
