@@ -1,0 +1,1 @@
+"""The qlmdm plugins of ACME Inc.: an example to copy from."""
