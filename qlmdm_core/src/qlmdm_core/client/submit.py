@@ -61,12 +61,8 @@ def _submit_one(link: Link, spool: Spool, entry: Entry, result: Submitted) -> bo
     if record is None:
         return True  # it was damaged, and the spool has set it aside
     for _ in range(3):  # the server may correct our clock and our counting, once each
-        answer = link.ask(
-            "submit",
-            {"report": report_of(record, link.hostname)},
-            rid=str(record["rid"]),
-            seq=link.next_seq(),
-        )
+        body = {"report": report_of(record, link.hostname)}
+        answer = link.ask("submit", body, rid=entry.rid, seq=link.next_seq())
         if answer.is_receipt:
             spool.remove(entry)
             result.sent += 1

@@ -28,7 +28,8 @@ from qlmdm_core.signing.interface import Armour, PublicKey, Signature
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT_SECONDS = 30.0
-_SOCKET_PATH_MAX = 107  # unix(7): sun_path has 108 bytes, the last is NUL
+# unix(7): sun_path has 108 bytes; gpg-agent's longest socket needs one to spare.
+_SOCKET_PATH_MAX = 106
 _ZBASE32 = "ybndrfg8ejkmcpqxot1uwisza345h769"
 
 
@@ -176,7 +177,7 @@ def check_home(home: str) -> None:
             f"{home}: others may read this keyring (mode {found.st_mode & 0o777:04o}); "
             f"run: chmod 700 {home}"
         )
-    if len(os.fsencode(f"{home}/S.gpg-agent")) > _SOCKET_PATH_MAX:
+    if len(os.fsencode(f"{home}/S.gpg-agent.browser")) > _SOCKET_PATH_MAX:
         raise KeyringError(f"{home}: the path is too long for the socket of gpg's agent")
 
 
