@@ -206,7 +206,7 @@ def _ly(host: Host, _argv: Sequence[str]) -> Autologin:
 
 def _slim(host: Host, _argv: Sequence[str]) -> Autologin:
     path = "/etc/slim.conf"
-    words = dict(re.findall(r"^\s*(\w+)\s+(\S+)", _text(host, path) or "", re.MULTILINE))
+    words = dict(re.findall(r"^[ \t]*(\w+)[ \t]+(\S+)", _text(host, path) or "", re.MULTILINE))
     user = words.get("default_user")
     return Autologin(user, path) if user and words.get("auto_login") == "yes" else Autologin()
 

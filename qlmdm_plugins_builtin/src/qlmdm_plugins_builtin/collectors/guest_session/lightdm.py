@@ -101,11 +101,12 @@ def parse_shown(text: str) -> Config | None:
     Before each entry stands the letter of its file, explained below `Sources:`.
     """
     body, mark, legend = text.partition("\nSources:")
-    letters = dict(re.findall(r"^\s*([A-Z]+)\s+(/.*?)\s*$", legend, re.MULTILINE))
+    words = (line.split(None, 1) for line in legend.splitlines())
+    letters = {pair[0]: pair[1].strip() for pair in words if len(pair) == 2}
     config = Config()
     group = None
     for line in body.splitlines():
-        header = re.match(r"\s*\[(.+)\]\s*\Z", line)
+        header = re.match(r"\[(.+)\]\Z", line.strip())
         entry = re.match(r"(?:([A-Z]+)\s+|\s+)([A-Za-z0-9-]+)=(.*)\Z", line)
         if header:
             group = header[1]
@@ -200,4 +201,5 @@ def seats(host: Host) -> list[str] | None:
     result = host.run(["loginctl", "list-seats", "--no-legend", "--no-pager"], timeout=TIMEOUT)
     if not result.ok:
         return None
-    return re.findall(r"^\s*(seat[\w-]*)\s*$", result.stdout, re.MULTILINE) or None
+    words = [line.strip() for line in result.stdout.splitlines()]
+    return [word for word in words if re.match(r"seat[\w-]*\Z", word)] or None

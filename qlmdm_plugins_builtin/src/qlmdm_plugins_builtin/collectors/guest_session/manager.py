@@ -37,10 +37,8 @@ CONFIGURATION = {
 
 SYSTEMD_LINK = "/etc/systemd/system/display-manager.service"
 DEBIAN_DEFAULT = "/etc/X11/default-display-manager"
-OPENRC = (
-    ("/etc/conf.d/display-manager", "/etc/runlevels/default/display-manager"),
-    ("/etc/conf.d/xdm", "/etc/runlevels/default/xdm"),
-)
+OPENRC = (("/etc/conf.d/display-manager", "display-manager"), ("/etc/conf.d/xdm", "xdm"))
+"""The settings of the services that start whatever display manager is chosen there."""
 RUNIT = ("/var/service", "/etc/service", "/run/runit/service", "/etc/runit/runsvdir/default")
 TIMEOUT = 5.0
 
@@ -147,19 +145,23 @@ def _by_debian(host: Host) -> str | None:
 
 
 def _by_openrc(host: Host) -> str | None:
-    for settings, enabled in OPENRC:
-        if host.exists(enabled):
+    enabled = _entries(host, "/etc/runlevels/default")
+    for settings, service in OPENRC:
+        if service in enabled:
             match = re.search(
-                r"^\s*DISPLAYMANAGER=[\"']?([\w-]+)", host.read(settings), re.MULTILINE
+                r"^[ \t]*DISPLAYMANAGER=[\"']?([\w-]+)", host.read(settings), re.MULTILINE
             )
             return match[1] if match else None
-    services = (name for name in DAEMONS if host.exists(f"/etc/runlevels/default/{name}"))
-    return next(services, None)
+    return next((name for name in DAEMONS if name in enabled), None)
 
 
 def _by_runit(host: Host) -> str | None:
-    for directory in RUNIT:
-        for name in DAEMONS:
-            if host.exists(f"{directory}/{name}"):
-                return name
-    return None
+    enabled = {name for directory in RUNIT for name in _entries(host, directory)}
+    return next((name for name in DAEMONS if name in enabled), None)
+
+
+def _entries(host: Host, directory: str) -> set[str]:
+    try:
+        return set(host.listdir(directory))
+    except OSError:
+        return set()

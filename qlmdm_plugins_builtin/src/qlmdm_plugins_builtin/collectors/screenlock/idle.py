@@ -13,6 +13,9 @@ from qlmdm_core import JSON
 from .commands import Effect
 from .model import Finding, disabled, enabled, unsure
 
+SHOWN = 20
+"""So many rules are given as evidence."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -52,7 +55,8 @@ def judge(daemon: IdleDaemon, listeners: Listeners) -> Finding:
     A lock that we can vouch for is preferred to an earlier one that we can't.
     """
     effects = [(rule, _in_the_end(rule.effect, listeners)) for rule in daemon.rules]
-    settings = {**daemon.settings, "timeouts": {str(r.seconds): r.command for r in daemon.rules}}
+    told: JSON = [{"seconds": r.seconds, "command": r.command[:200]} for r in daemon.rules[:SHOWN]]
+    settings = {**daemon.settings, "timeouts": told}
     for wanted in (Effect.LOCKS, Effect.LOCKS_UNVERIFIED):
         delays = [rule.seconds for rule, effect in effects if effect == wanted]
         if delays:

@@ -48,19 +48,18 @@ def parse_daemon(text: str) -> dict[str, Setting]:
         if not line or line.startswith("#"):
             continue
         if line.startswith("["):
-            parts = re.findall(r"\[([^\]]*)\]", line)
-            fixed = any(part.startswith("$") and "i" in part for part in parts)
-            parts = [part for part in parts if not part.startswith("$") or part == "$Version"]
-            file_fixed = file_fixed or (fixed and not parts)
-            in_group, group_fixed = parts == ["Daemon"], fixed
+            parts = re.findall(r"\[([^\[\]]*)\]", line)
+            options = [part for part in parts if part.startswith("$") and part != "$Version"]
+            groups = [part for part in parts if part not in options]
+            fixed = any("i" in option for option in options)
+            file_fixed = file_fixed or (fixed and not groups)
+            in_group, group_fixed = groups == ["Daemon"], fixed
             continue
         key, equals, value = line.partition("=")
-        match = (
-            re.match(r"([^\[]+?)\s*((?:\[[^\]]*\])*)\s*\Z", key) if in_group and equals else None
-        )
-        if match:
-            fixed = file_fixed or group_fixed or bool(re.search(r"\[\$\w*i", match[2]))
-            found[match[1]] = Setting(value.strip(), fixed)
+        name, _, option = key.partition("[")
+        if in_group and equals and name.strip():
+            fixed = file_fixed or group_fixed or (option.startswith("$") and "i" in option)
+            found[name.strip()] = Setting(value.strip(), fixed)
     return found
 
 
@@ -102,7 +101,8 @@ def _is_true(value: str) -> bool:
 
 
 def _number(text: str) -> float | None:
-    return float(text) if re.match(r"-?\d{1,7}(?:\.\d{1,9})?\Z", text.strip()) else None
+    text = text.strip()
+    return float(text) if re.match(r"-?\d{1,7}(?:\.\d{1,9})?\Z", text) else None
 
 
 def kde(place: Place) -> Finding:

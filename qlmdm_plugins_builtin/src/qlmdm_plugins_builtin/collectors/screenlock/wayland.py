@@ -20,6 +20,8 @@ from .model import CannotTellError
 from .place import Place
 from .shell import simple_commands
 
+MOST_RULES = 100
+"""More than anybody writes by hand; the commands of more are not looked at."""
 _NUMBER = re.compile(r"\d{1,9}\Z")
 
 
@@ -89,12 +91,11 @@ def split_swayidle_arguments(arguments: Sequence[str]) -> tuple[str | None, list
 
 def swayidle(place: Place, process: Process) -> IdleDaemon:
     """A running swayidle: arguments and configuration both apply."""
-    if process.argv is None:
-        return IdleDaemon(name="swayidle", doubt="the arguments of swayidle can't be read")
-    named, words = split_swayidle_arguments(process.argv[1:])
+    named, words = split_swayidle_arguments((process.argv or ())[1:])
     events = parse_events(words)
     settings: dict[str, JSON] = {}
-    doubt = ""
+    # What its configuration says holds all the same, most likely.
+    doubt = "" if process.argv is not None else "the arguments of swayidle can't be read"
     try:
         path, text = _swayidle_config(place, named)
         if text is not None:
@@ -105,14 +106,14 @@ def swayidle(place: Place, process: Process) -> IdleDaemon:
     classify = _classifier(place)
     rules = [
         Rule(event.seconds, event.command, classify(event.command, False))
-        for event in events
+        for event in events[:MOST_RULES]
         if event.name == "timeout" and event.seconds > 0  # 0: never (build_timeout_cmd)
     ]
-    on_lock = [classify(event.command, True) for event in events if event.name == "lock"]
+    on_lock = [event.command for event in events if event.name == "lock"][-1:]
     return IdleDaemon(
         name="swayidle",
         rules=rules,
-        on_lock_signal=on_lock[-1] if on_lock else Effect.NOTHING,  # the last one is kept
+        on_lock_signal=classify(on_lock[0], True) if on_lock else Effect.NOTHING,
         doubt=doubt,
         settings=settings,
     )
@@ -189,7 +190,8 @@ def _entry(
 ) -> None:
     value = _expanded(value, variables)
     if key.startswith("$"):
-        variables[key[1:]] = value
+        if len(key) > 1 and len(variables) < MOST_RULES:
+            variables[key[1:]] = value
     elif key == "source":
         config.sources.append(value)
     elif section is not None:
@@ -199,7 +201,8 @@ def _entry(
 
 
 def _expanded(value: str, variables: dict[str, str]) -> str:
-    for name in sorted(variables, key=len, reverse=True):  # the longest name that fits
+    # The longest name that fits.
+    for name in sorted(variables, key=len, reverse=True) if "$" in value else ():
         value = value.replace("$" + name, variables[name])
         if len(value) > 16 << 10:
             return value[: 16 << 10]
@@ -218,11 +221,9 @@ def _without_comment(line: str) -> str:
 
 def hypridle(place: Place, process: Process) -> IdleDaemon:
     """A running hypridle: its configuration, with what that includes."""
-    if process.argv is None:
-        return IdleDaemon(name="hypridle", doubt="the arguments of hypridle can't be read")
     classify = _classifier(place)
     try:
-        path = _hypridle_path(place, process.argv)
+        path = _hypridle_path(place, process.argv or ())
         config = HypridleConfig()
         for part in _with_sources(place, path):
             config.general.update(part.general)
@@ -231,7 +232,7 @@ def hypridle(place: Place, process: Process) -> IdleDaemon:
         return IdleDaemon(name="hypridle", doubt=str(error))
     rules = [
         Rule(int(rule["timeout"]), rule.get("on-timeout", ""), classify(rule["on-timeout"], False))
-        for rule in config.listeners
+        for rule in config.listeners[:MOST_RULES]
         if _NUMBER.match(rule.get("timeout", ""))
         and int(rule["timeout"]) > 0
         and rule.get("on-timeout")
@@ -242,7 +243,8 @@ def hypridle(place: Place, process: Process) -> IdleDaemon:
         name="hypridle",
         rules=rules,
         on_lock_signal=classify(lock_command, True) if lock_command else Effect.NOTHING,
-        settings={"config": path, "lock_cmd": lock_command or None},
+        doubt="" if process.argv is not None else "the arguments of hypridle can't be read",
+        settings={"config": path, "lock_cmd": lock_command[:200] or None},
     )
 
 

@@ -42,7 +42,8 @@ def judge(given: Mapping[str, str]) -> Finding:
 
 
 def _minutes(text: str) -> int | None:
-    return int(text) if re.match(r"-?\d{1,9}\Z", text.strip()) else None
+    text = text.strip()
+    return int(text) if re.match(r"-?\d{1,9}\Z", text) else None
 
 
 def xfce4_screensaver(place: Place) -> Finding:
@@ -63,8 +64,8 @@ def xfce4_screensaver(place: Place) -> Finding:
 
 def parse_listing(text: str) -> dict[str, str]:
     """The properties in the output of `xfconf-query -l -v`."""
-    matches = (re.match(r"(/\S+)\s+(.*?)\s*\Z", line) for line in text.splitlines())
-    return {match[1]: match[2] for match in matches if match}
+    pairs = (line.split(None, 1) for line in text.splitlines() if line.startswith("/"))
+    return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
 
 
 def _listed(place: Place) -> dict[str, str] | None:

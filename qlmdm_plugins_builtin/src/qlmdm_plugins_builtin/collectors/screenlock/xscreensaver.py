@@ -19,7 +19,7 @@ APP_DEFAULTS = (
 # driver/XScreenSaver.ad.in: what is compiled in.
 DEFAULTS = {"timeout": "0:10:00", "lock": "False", "locktimeout": "0:00:00", "mode": "random"}
 
-_LINE = re.compile(r"\s*(?:xscreensaver[.*]|\*|\.)?(\w+)\s*:[ \t]*(.*?)\s*\Z", re.IGNORECASE)
+_KEY = re.compile(r"(?:xscreensaver[.*]|\*|\.)?(\w+)\Z", re.IGNORECASE)
 
 
 def parse(text: str) -> dict[str, str]:
@@ -33,16 +33,17 @@ def parse(text: str) -> dict[str, str]:
         was_continued, continued = continued, line.rstrip().endswith("\\")
         if was_continued or line.lstrip().startswith(("#", "!")):
             continue
-        match = _LINE.match(line)
-        if match and match[1].lower() in DEFAULTS:
-            found[match[1].lower()] = match[2]
+        key, colon, value = line.partition(":")
+        match = _KEY.match(key.strip())
+        if colon and match and match[1].lower() in DEFAULTS:
+            found[match[1].lower()] = value.strip()
     return found
 
 
 def seconds(text: str) -> int | None:
     """A duration: `H:MM:SS`, `M:SS`, or minutes alone (resources.c: parse_time)."""
-    parts = text.strip().split(":")
-    if not 1 <= len(parts) <= 3 or not all(re.match(r"\s*\d{1,6}\s*\Z", part) for part in parts):
+    parts = [part.strip() for part in text.split(":")]
+    if len(parts) > 3 or not all(re.match(r"\d{1,6}\Z", part) for part in parts):
         return None
     numbers = [int(part) for part in parts]
     if len(numbers) == 1:
