@@ -1,0 +1,17 @@
+"""What the whole suite shares."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short path: the sockets of gpg's agents lie below it, and the path of a
+    socket has 107 bytes at most (unix(7)); pytest's own is too long for that."""
+    with tempfile.TemporaryDirectory(prefix="qlmdm-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
