@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from qlmdm_core.plugin_guard import say
+
+if TYPE_CHECKING:
+    import importlib.metadata
 
 TARGET = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+)\s*)?(?:\[.*\]\s*)?\Z")
 """What an entry point may name: `module` or `module:attribute`."""
@@ -47,6 +50,10 @@ def discover(group: str, disabled: Collection[str] = frozenset()) -> list[Plugin
     `disabled` holds names of distributions, or `DISTRIBUTION:ENTRY-POINT`. Metadata that
     can't be read is an entry with an `error`.
     """
+    # Loaded on use: it brings in email, zipfile and more, and whoever gets entries from
+    # elsewhere (the processes of a collect, each a copy of its parent) would carry all that.
+    import importlib.metadata
+
     off = {_normalised_owner(word) for word in disabled}
     found: dict[str, list[PluginEntry]] = {}
     for distribution in importlib.metadata.distributions():

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import pwd
-import secrets
 import selectors
 import signal
 import subprocess
@@ -73,7 +72,7 @@ def run(
         identity = _identity(user)
     except _CannotError as error:
         return CommandResult(argv=words, error=str(error))
-    mark = f"{os.getpid()}-{secrets.token_hex(8)}"
+    mark = f"{os.getpid()}-{os.urandom(8).hex()}"
     environment = {**identity.environment, **(env or {}), MARK: mark}
     try:
         process = subprocess.Popen(
