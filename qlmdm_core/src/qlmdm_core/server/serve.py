@@ -6,6 +6,7 @@ its own database and key. Nothing is shared after the fork but the socket.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -199,7 +200,7 @@ class _Gunicorn(gunicorn.app.base.BaseApplication):  # type: ignore[misc] # it h
         self._open.append(store)
         opened = crypto.open_crypto(context.settings, self._engine)
         self._open.append(opened)
-        return create_app(
+        app = create_app(
             store,
             context.settings,
             signer=opened.signer,
@@ -207,6 +208,12 @@ class _Gunicorn(gunicorn.app.base.BaseApplication):  # type: ignore[misc] # it h
             clock=_now,
             routes=_plugin_routes(context, store),
         )
+        # A parsed report is a thousand objects that live for a millisecond and hold no cycles:
+        # looking at them, and at all loaded modules, takes a sixth of the time of a request.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 100)
+        return app
 
     def _close(self, arbiter: object, worker: object) -> None:  # noqa: ARG002 - gunicorn's
         while self._open:

@@ -78,7 +78,7 @@ class SimulatedClient:
 
     # --- messages -----------------------------------------------------------------------------
 
-    def envelope(self, typ: str, **changes: Any) -> Envelope:
+    def envelope(self, typ: str, /, **changes: Any) -> Envelope:
         """An envelope that is right in every respect but for `changes`."""
         now = int(self.clock().timestamp())
         made = Envelope(

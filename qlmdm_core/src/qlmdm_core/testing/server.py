@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -62,16 +63,36 @@ class SimulatedServer:
         return token
 
 
+def prepare_server(folder: Path) -> Path:
+    """Set up a server in `folder`, for `simulated_server` to copy: making keys takes a while."""
+    answers = Answers(url="https://qlmdm.example.com", directory=str(folder / "server"))
+    now = datetime.now(timezone.utc)
+    set_up(answers, str(folder / "settings.yml"), now=now, say=lambda _: None)
+    return folder
+
+
 @contextlib.contextmanager
 def simulated_server(
-    folder: Path, *, engine: crypto.Engine = "pysequoia", routes: tuple[PluginRoute, ...] = ()
+    folder: Path,
+    *,
+    prepared: Path | None = None,
+    engine: crypto.Engine = "pysequoia",
+    routes: tuple[PluginRoute, ...] = (),
+    **changes: Any,
 ) -> Iterator[SimulatedServer]:
-    """Set up a server in `folder` and make its application; closes it at the end."""
+    """A server in `folder`, newly set up or a copy of a prepared one; closed at the end.
+
+    `changes` are of the settings.
+    """
     clock = Clock()
     settings_file = str(folder / "settings.yml")
-    answers = Answers(url="https://qlmdm.example.com", directory=str(folder / "server"))
-    set_up(answers, settings_file, now=clock(), say=lambda _: None)
-    settings = settings_files.load(settings_file, ServerSettings).core
+    if prepared is None:
+        prepare_server(folder)
+    else:
+        shutil.copytree(prepared, folder, dirs_exist_ok=True)
+        text = (prepared / "settings.yml").read_text()
+        Path(settings_file).write_text(text.replace(str(prepared), str(folder)))
+    settings = replace(settings_files.load(settings_file, ServerSettings).core, **changes)
     store = open_store(settings.store)
     opened = crypto.open_crypto(settings, engine)
     app = create_app(
