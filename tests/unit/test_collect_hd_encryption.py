@@ -648,6 +648,49 @@ def test_root_on_a_network_disk_is_never_encrypted(laptop: Laptop, kind: str, cr
     assert laptop.collect()["state"] == "unknown"
 
 
+def test_machine_started_from_the_network_is_never_encrypted(laptop: Laptop) -> None:
+    standard(laptop).machine.file("/proc/cmdline", "root=UUID=1 netroot=iscsi:10.0.0.1::::iqn.x\n")
+    assert laptop.collect()["state"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("root", "state"),
+    [
+        ("/var/lib/lxc/c1/rootfs", "unknown"),
+        ("/rootfs", "unknown"),
+        ("/containers/c1", "unknown"),
+        ("/@rootfs", "encrypted"),
+        ("/ostree/deploy/os/deploy/1.0", "encrypted"),
+    ],
+)
+def test_container_is_known_by_where_its_root_is(laptop: Laptop, root: str, state: str) -> None:
+    laptop.disk("sda", "sda1").mapping(0, "r", LUKS + "r", "sda1")
+    assert (
+        laptop.mount("/", "/dev/mapper/r", "ext4", "253:0", root=root).collect()["state"] == state
+    )
+
+
+# --- directories ------------------------------------------------------------------------------
+
+
+def test_directories_that_are_encrypted_by_themselves_are_noted(laptop: Laptop) -> None:
+    laptop.disk("sda", "sda1").mount("/", "/dev/sda1", "ext4", "8:1")
+    laptop.mount("/home/ada", "/home/.ecryptfs/ada/.Private", "ecryptfs")
+    laptop.mount("/home/ada/vault", "gocryptfs", "fuse.gocryptfs")
+    laptop.machine.directory("/home/.ecryptfs/ada").directory("/home/bob/.ecryptfs")
+    laptop.machine.command(
+        ["fscrypt", "status", "/"], 'ext4 filesystem "/" has 2 protectors and 3 policies.\n'
+    )
+    value = laptop.collect()
+    assert value["state"] == "not_encrypted"
+    assert value["directories"] == [
+        {"path": "/home/ada", "kind": "ecryptfs", "mounted": True},
+        {"path": "/home/ada/vault", "kind": "gocryptfs", "mounted": True},
+        {"path": "/home/bob", "kind": "ecryptfs", "mounted": False},
+        {"path": "/", "kind": "fscrypt", "policies": 3},
+    ]
+
+
 # --- sources that are missing ------------------------------------------------------------------
 
 
@@ -732,6 +775,21 @@ def test_cryptsetup_alone_shows_a_mapping(tmp_path: Path) -> None:
     value = hd_encryption.collect(machine.host())
     assert value["state"] == "encrypted"
     assert volume(value, "/")["chain"] == ["r (crypt LUKS2)"]
+
+
+def test_lsblk_that_hangs_leaves_sysfs_as_it_is(laptop: Laptop) -> None:
+    standard(laptop).machine.command(["lsblk", "-J"], timed_out=True)
+    assert laptop.collect()["state"] == "encrypted"
+
+
+def test_folder_of_disks_is_enough_where_there_is_none_of_all_devices(tmp_path: Path) -> None:
+    machine = RecordedMachine(tmp_path).file("/proc/mounts", "/dev/mapper/r / ext4 rw 0 0\n")
+    machine.file("/sys/block/sda/dev", "8:0\n").file("/sys/block/sda/sda1/partition", "1\n")
+    machine.file("/sys/block/dm-0/dm/name", "r\n").file("/sys/block/dm-0/dm/uuid", LUKS + "r\n")
+    machine.directory("/sys/block/dm-0/slaves/sda1")
+    value = hd_encryption.collect(machine.host())
+    assert value["state"] == "encrypted"
+    assert volume(value, "/")["chain"] == ["r (crypt LUKS2)", "sda1 (part)", "sda (disk)"]
 
 
 def test_unreadable_swaps_are_told(laptop: Laptop) -> None:

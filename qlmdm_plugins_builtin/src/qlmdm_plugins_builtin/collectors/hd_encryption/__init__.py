@@ -40,7 +40,8 @@ def collect(host: Host) -> JSON:
     state, reason = volumes.conclude(
         listed,
         live=volumes.is_live(found.mounts, listed, command_line),
-        container=_virtualization.container(host),
+        container=_virtualization.container(host) or volumes.container_by_root(found.mounts),
+        network=bool(volumes.NETWORK_OPTIONS.search(command_line)),
         whole=whole,
     )
     value: dict[str, JSON] = {"state": state}

@@ -28,9 +28,6 @@ LSBLK = (
     ("lsblk", "--json", "-b", "-O"),
     ("lsblk", "--json"),
 )
-ENCRYPTED_SIGNATURES = ("crypto_LUKS", "BitLocker")
-"""What blkid calls the content of a device that holds something encrypted."""
-
 _PARTITION = re.compile(r"(.+\d)p\d+\Z|(.*[^\d])\d+\Z")
 _ISCSI = re.compile(r"/session\d+/|/nvme-fabrics/")
 

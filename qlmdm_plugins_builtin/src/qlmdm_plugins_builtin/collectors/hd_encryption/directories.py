@@ -23,6 +23,7 @@ MOUNTED = {
     "fuse.veracrypt": "veracrypt",
 }
 _FSCRYPT = ("ext4", "f2fs", "ubifs", "btrfs")
+_MOST_ASKED = 16
 _POLICIES = re.compile(r'filesystem "(?P<mount>.*)" has .*?(?P<count>\d+) polic(y|ies)')
 
 
@@ -39,16 +40,18 @@ def note(host: Host, mounts: Sequence[Mount]) -> list[dict[str, JSON]]:
     # ecryptfs-setup-private(1): the ciphertext of users, logged in or not.
     for path in host.glob("/home/.ecryptfs/*"):
         add(f"/home/{path.rsplit('/', 1)[-1]}", "ecryptfs", mounted=False)
+    for path in host.glob("/home/*/.ecryptfs"):
+        add(path.removesuffix("/.ecryptfs"), "ecryptfs", mounted=False)
     # systemd-homed: one file (a LUKS volume) or one directory (fscrypt) for each user.
     for path in host.glob("/home/*.home"):
         add(path, "homed", mounted=_in_use(path.removesuffix(".home"), mounts))
     for path in host.glob("/home/*.homedir"):
         add(path, "homed", mounted=_in_use(path.removesuffix(".homedir"), mounts))
-    for mount in mounts:
-        if mount.fstype in _FSCRYPT and (mount.root == "/" or mount.fstype == "btrfs"):
-            policies = _fscrypt_policies(host, mount.point)
-            if policies:
-                add(mount.point, "fscrypt", policies=policies)
+    if host.which("fscrypt") is not None:
+        points = [m.point for m in mounts if m.fstype in _FSCRYPT and m.root == "/"]
+        for point in list(dict.fromkeys(points))[:_MOST_ASKED]:
+            if policies := _fscrypt_policies(host, point):
+                add(point, "fscrypt", policies=policies)
     return list(found.values())
 
 
@@ -61,8 +64,6 @@ def _fscrypt_policies(host: Host, point: str) -> int:
 
     `fscrypt status` exits 0 even where nothing is encrypted: the counts are what matters.
     """
-    if not host.exists(f"{point.rstrip('/')}/.fscrypt") or host.which("fscrypt") is None:
-        return 0
     result = host.run(["fscrypt", "status", point])
     return parse_fscrypt(result.stdout).get(point, 0) if result.ok else 0
 

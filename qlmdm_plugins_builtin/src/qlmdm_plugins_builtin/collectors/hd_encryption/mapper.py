@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from qlmdm_core.api import Host
 
-from .block import ENCRYPTED_SIGNATURES, Device, kind_by_dm_uuid
+from .block import Device, kind_by_dm_uuid
 from .graph import Role
 
 # libcryptsetup.h: the types that CRYPT-TYPE- in a UUID can name.
@@ -215,8 +215,3 @@ def _role_by_lsblk(device: Device, below: Sequence[Device]) -> tuple[Role, str, 
 def is_null(cipher: str) -> bool:
     """Whether a dm-crypt cipher does nothing: cryptsetup has one for benchmarks and tests."""
     return "cipher_null" in cipher or cipher.startswith("null-")
-
-
-def holds_ciphertext(device: Device) -> bool:
-    """Whether blkid found the header of something encrypted on the device."""
-    return device.fstype in ENCRYPTED_SIGNATURES

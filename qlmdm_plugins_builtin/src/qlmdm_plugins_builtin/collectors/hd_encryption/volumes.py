@@ -14,7 +14,14 @@ from .graph import Finding, Node, State, walk, worst_of
 from .mounts import Mount, Swap, containing, unescape_udev
 from .stack import Facts, build, device_of, locate, may_encrypt, mount_id
 
-BOOT = ("/boot", "/efi", "/esp")
+BOOT = (
+    "/boot",
+    "/efi",
+    "/esp",
+    # Ubuntu with keys in the TPM: the kernel's partition, and the one firmware starts from.
+    "/run/mnt/ubuntu-boot",
+    "/run/mnt/ubuntu-seed",
+)
 """What firmware or the boot loader must read before anything can be unlocked."""
 BOOT_TYPES = {
     # The Discoverable Partitions Specification: EFI system partition, extended boot loader.
@@ -31,6 +38,15 @@ LIVE_OPTIONS = re.compile(
     r"|iso-scan/filename=\S+|live-media\S*|nfsroot=\S+/casper\S*)(?=\s|$)"
 )
 """What live images of Ubuntu, Debian, Fedora, openSUSE, Arch and Manjaro boot with."""
+NETWORK_OPTIONS = re.compile(
+    r"(?:^|\s)(netroot=\S+|nfsroot=\S+|nbdroot=\S+|iscsi_\w+\S*|rd\.iscsi\.\S+"
+    r"|root=(nfs|iscsi|nbd|/dev/nfs|/dev/nbd)\S*)(?=\s|$)"
+)
+"""What machines boot with whose root is another machine's disk (dracut.cmdline(7))."""
+CONTAINER_ROOT = re.compile(
+    r".*/(lxc|lxd|incus|machines|containers|containerd|docker|podman)/.*|(.*/)?rootfs"
+)
+"""The directory of a file system that engines mount as a container's root."""
 LIVE_MOUNTS = (
     "/run/initramfs/live",
     "/run/live/medium",
@@ -225,11 +241,20 @@ def is_live(mounts: Sequence[Mount], volumes: Sequence[Volume], command_line: st
     return built and any(point in shown for point in LIVE_MOUNTS)
 
 
+def container_by_root(mounts: Sequence[Mount]) -> str | None:
+    """A word for the container that / is mounted for, where its place tells; else None."""
+    root = next((m for m in reversed(mounts) if m.point == "/"), None)
+    if root is None or not CONTAINER_ROOT.fullmatch(root.root):
+        return None
+    return f"/ is {root.root} of a host's file system"
+
+
 def conclude(
     volumes: Sequence[Volume],
     *,
     live: bool,
     container: str | None,
+    network: bool,
     whole: bool,
 ) -> tuple[State, str]:
     """The state of the machine, and why it is unknown or not encrypted."""
@@ -253,4 +278,6 @@ def conclude(
     if state == "unknown":
         doubtful = next((v for v in volumes if v.state == "unknown"), root)
         return "unknown", f"{doubtful.mount}: {doubtful.reason}"
+    if network:
+        return "unknown", "it was started from the network: its root is not a disk of its own"
     return state, ""
