@@ -262,8 +262,14 @@ HOOK = "from qlmdm_core import hookimpl, Collector, DistroAdapter\n@hookimpl\n"
 BAD_AT_REGISTRATION = {
     "wrong signature": (HOOK + "def qlmdm_register_collectors(host): pass", "host"),
     "default": (HOOK + "def qlmdm_register_collectors(settings=None): pass", "default: settings"),
-    "misspelt": (HOOK + "def qlmdm_register_colectors(settings): pass", "unknown hook"),
-    "other side": (HOOK + "def qlmdm_register_notifiers(settings): pass", "hooks of qlmdm_client"),
+    "misspelt": (
+        HOOK + "def qlmdm_register_colectors(settings): pass",
+        "did you mean qlmdm_register_collectors?",
+    ),
+    "other side": (
+        HOOK + "def qlmdm_register_notifiers(settings): pass",
+        "a hook of qlmdm_server; put it",
+    ),
     "wrapper": (WRAPPER, "wrappers"),
     "no marker": ("def qlmdm_register_collectors(settings): pass", "not marked with @hookimpl"),
     "nothing": ("x = 1", "implements no hook"),

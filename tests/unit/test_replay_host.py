@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlmdm_core.api import FileStat, Host
@@ -486,7 +486,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return machine.write()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(description=descriptions | json_values, commands=entries, processes=entries, http=entries)
 def test_any_recording_opens_or_is_a_clear_error(
     folder: Path, description: Any, commands: Any, processes: Any, http: Any
@@ -511,7 +511,7 @@ def test_any_recording_opens_or_is_a_clear_error(
             host.stat(path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_for_json_are_a_clear_error(folder: Path, data: bytes) -> None:
     put(folder / "machine.json", data)
@@ -522,6 +522,7 @@ def test_any_bytes_for_json_are_a_clear_error(folder: Path, data: bytes) -> None
 steps = st.lists(st.sampled_from(["etc", "a", "l", "l2", "o", "..", ".", "", "*", "[", "?", "\0"]))
 
 
+@settings(deadline=None)
 @given(parts=steps)
 def test_any_path_is_answered_or_an_oserror(folder: Path, parts: list[str]) -> None:
     put(folder / "machine.json", GOOD)
@@ -538,6 +539,7 @@ def test_any_path_is_answered_or_an_oserror(folder: Path, parts: list[str]) -> N
             call(path)
 
 
+@settings(deadline=None)
 @given(pattern=st.text(max_size=20), names=st.lists(st.text(min_size=1, max_size=5), max_size=4))
 def test_any_pattern_is_harmless(pattern: str, names: list[str]) -> None:
     found = common.glob_paths(pattern, lambda _: names, lambda _: True)

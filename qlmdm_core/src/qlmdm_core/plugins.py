@@ -9,6 +9,7 @@ the server, in the command itself.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import time
 from collections.abc import Collection, Iterator
@@ -21,7 +22,7 @@ import pluggy
 from qlmdm_core import descriptors
 from qlmdm_core.api import SettingsSection
 from qlmdm_core.errors import PluginError, QlmdmError
-from qlmdm_core.hookspecs import PROJECT
+from qlmdm_core.hookspecs import CLIENT_GROUP, PROJECT, SERVER_GROUP, client, server
 from qlmdm_core.plugin_claims import DistroChoice, Resolved, choose_distro, resolve_conflicts
 from qlmdm_core.plugin_entries import TARGET, PluginEntry, discover, normalised
 from qlmdm_core.plugin_guard import PluginFailure, failed, guarded
@@ -115,13 +116,10 @@ def _register(
         if manager.parse_hookimpl_opts(plugin, name) is None:
             raise PluginError(f"{name} is not marked with @hookimpl")
     manager.register(plugin, name=entry.owner)
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(
-            f"{str(error).splitlines()[0][:200]}; the hooks of {entry.group} are: "
-            + ", ".join(sorted(known))
-        ) from None
+    for caller in manager.get_hookcallers(plugin) or []:
+        if not caller.has_spec() and not all(i.optionalhook for i in caller.get_hookimpls()):
+            raise PluginError(f"{caller.name}: {_unknown(caller.name, entry.group, known)}")
+    manager.check_pending()
     hooks: list[str] = []
     for caller in manager.get_hookcallers(plugin) or []:
         for implementation in caller.get_hookimpls():
@@ -131,6 +129,16 @@ def _register(
     if not hooks:
         raise PluginError(f"implements no hook of {entry.group}; mark its functions with @hookimpl")
     return manager, tuple(sorted(hooks))
+
+
+def _unknown(hook: str, group: str, known: Collection[str]) -> str:
+    """What may have been meant by a hook that this side doesn't have."""
+    for other, module in ((CLIENT_GROUP, client), (SERVER_GROUP, server)):
+        if hasattr(module, hook):
+            return f"a hook of {other}; put it in a module that an entry point of {other} names"
+    near = difflib.get_close_matches(hook, known, 1)
+    meant = f"did you mean {near[0]}?" if near else "there are: " + ", ".join(sorted(known))
+    return f"unknown hook of {group}; {meant}"
 
 
 def _check_implementation(hook: str, implementation: pluggy.HookImpl) -> None:
