@@ -303,6 +303,11 @@ def test_xfce_entities_are_refused() -> None:
         xfce.parse_channel(text)
 
 
+def test_xfce_properties_are_not_nested_without_end() -> None:
+    with pytest.raises(ValueError, match="deep"):
+        xfce.parse_channel("<channel>" + '<property name="a">' * 1000)
+
+
 def reads_channel(text: str) -> None:
     try:
         xfce.parse_channel(text)

@@ -15,6 +15,8 @@ from .place import Place
 
 CHANNEL = "xfce4-screensaver"
 LONGEST_MINUTES = 480
+DEEPEST = 32
+"""So deep may properties be nested; those that are read here are nested three times."""
 # xfce4-screensaver, src/gs-prefs.h. Delays are minutes.
 FLAGS = (
     "/saver/enabled",
@@ -132,6 +134,8 @@ def parse_channel(text: str) -> ChannelFile:
         if tag == "channel":
             found.all_locked = locks
         elif tag == "property":
+            if len(path) >= DEEPEST:
+                raise ValueError("nested too deeply")
             path.append(attributes.get("name", ""))
             name = "/" + "/".join(path)
             if "value" in attributes:
