@@ -1,0 +1,246 @@
+"""Finds out what the running sshd lets happen: by asking sshd, else by reading its files.
+
+`sshd -T` is the authority on values and defaults; `sshd -G` (OpenSSH 9.3) says the same
+without host keys. Neither says which Match blocks there are, so the files are read as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qlmdm_core import Host
+from qlmdm_plugins_builtin.collectors.sshd import logins
+from qlmdm_plugins_builtin.collectors.sshd.accounts import (
+    KEYWORDS,
+    OUTSIDE,
+    Visitor,
+    cases,
+    visitors,
+)
+from qlmdm_plugins_builtin.collectors.sshd.config import Config, Setting, parse_lines, read
+from qlmdm_plugins_builtin.collectors.sshd.processes import Options
+
+Judge = Callable[[logins.Options], bool | None]
+_TICKS_PER_SECOND = 100  # USER_HZ, the same on all machines (proc(5), starttime)
+_SHOWN = (*KEYWORDS[:6],)
+
+
+@dataclass(frozen=True)
+class Effective:
+    """Whether a password is enough, and on what that rests. None: not known."""
+
+    password_login: bool | None
+    root_password_login: bool | None
+    source: str | None
+    """`sshd -T`, `sshd -G`, or the file that was read."""
+    why: str = ""
+    """Why something is not known, or which Match block decides."""
+    ports: tuple[int, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """The settings outside Match blocks that decide."""
+
+
+def find(
+    host: Host, options: Options, pid: int | None, unit: str | None, ports: Sequence[int] = ()
+) -> Effective:
+    """What holds for an ordinary user and for root who come from outside."""
+    config = read(host, options.file)
+    blocks = [item for item in config.settings if item.blocks and item.keyword in KEYWORDS]
+    asked = _Sshd(host, options)
+    general, source = asked.settings(), asked.source
+    if general is None:
+        if config.problems or not config.files:
+            problem = config.problems[0] if config.problems else "no configuration file"
+            return Effective(None, None, None, f"{asked.why}; {problem}")
+        general, source = _from_files(config), config.files[0]
+    general = {**general, **_of_command_line(options)}
+    known_ports = tuple(ports) or _numbers(general.get("port", ()))
+    answers = _Answers(general, blocks, known_ports, _ordinary_user(host))
+    if blocks or config.problems:
+        answers.ask(asked)
+    user, user_why = answers.of_users()
+    root, root_why = answers.of_root()
+    doubt = (
+        config.problems[0] if config.problems and config.files else _stale(host, config, pid, unit)
+    )
+    if doubt:
+        # What is allowed may be shut elsewhere; what is shut may be allowed there.
+        user, root = user or None, root or None
+    return Effective(
+        logins.any_of((user, root)),
+        root,
+        source,
+        doubt or user_why or root_why,
+        _numbers(general.get("port", ())),
+        {name: " ".join(general[name]) for name in _SHOWN if general.get(name)},
+    )
+
+
+class _Sshd:
+    """Asks sshd itself for its settings."""
+
+    def __init__(self, host: Host, options: Options) -> None:
+        self._host, self._options = host, options
+        # By its full path: sshd refuses to start by another.
+        self._program = host.which("sshd") or "/usr/sbin/sshd"
+        self._mode = "-T"
+        self.source: str | None = None
+        self.why = ""
+
+    def settings(self) -> dict[str, list[str]] | None:
+        """The settings outside Match blocks; None, with `why`, if it does not tell them."""
+        for mode in ("-T", "-G"):
+            found = self._ask(mode, ())
+            if found is not None:
+                self._mode, self.source = mode, f"sshd {mode}"
+                return found
+        return None
+
+    def settings_for(self, user: str, port: int) -> dict[str, list[str]] | None:
+        """The settings for a user who comes from outside."""
+        if self.source is None:
+            return None
+        # Before 8.x, a missing attribute that a Match line asks for is an error.
+        spec = f"user={user},host={OUTSIDE},addr={OUTSIDE},laddr=198.51.100.1,lport={port}"
+        return self._ask(self._mode, ("-C", spec))
+
+    def _ask(self, mode: str, more: Sequence[str]) -> dict[str, list[str]] | None:
+        argv = [self._program, mode, *more, *self._options.as_arguments()]
+        answer = self._host.run(argv, timeout=5.0)
+        if answer.ok:
+            found = logins.parse_dump(answer.stdout)
+            if "permitrootlogin" in found or "port" in found:
+                return found
+        self.why = self.why or (answer.why if not answer.ok else "sshd printed no settings")
+        return None
+
+
+class _Answers:
+    """Who gets in by a password, by the settings and the Match blocks that change them."""
+
+    def __init__(
+        self,
+        general: Mapping[str, Sequence[str]],
+        blocks: Sequence[Setting],
+        ports: tuple[int, ...],
+        ordinary: str,
+    ) -> None:
+        self._general, self._blocks, self._ports = general, blocks, ports
+        self._ordinary = ordinary
+        self._told: dict[str, logins.Options] = {}
+
+    def ask(self, sshd: _Sshd) -> None:
+        """Let sshd say itself what holds for root and for an ordinary user."""
+        for user in ("root", self._ordinary):
+            found = sshd.settings_for(user, (*self._ports, 22)[0])
+            if found is not None:
+                self._told[user] = found
+
+    def of_users(self) -> tuple[bool | None, str]:
+        """Whether some ordinary user gets in, and which block it hangs on."""
+        people = visitors(self._blocks, self._ordinary)
+        return self._judged(people, logins.user_by_password)
+
+    def of_root(self) -> tuple[bool | None, str]:
+        """Whether root gets in, and which block it hangs on."""
+        return self._judged([Visitor("root", frozenset({"root"}))], logins.root_by_password)
+
+    def _judged(self, people: Sequence[Visitor], judge: Judge) -> tuple[bool | None, str]:
+        outside = [self._one(visitor, judge) for visitor in people]
+        found = logins.any_of(outside)
+        why = ""
+        if found is False:
+            anywhere = [
+                self._one(Visitor(v.user, v.groups, from_outside=False), judge) for v in people
+            ]
+            if logins.any_of(anywhere) is not False:
+                found = None
+        if found is not False and self._blocks and judge(self._general) is not True:
+            why = f"it depends on {self._blocks[0].blocks[-1]}"
+        return found, why
+
+    def _one(self, visitor: Visitor, judge: Judge) -> bool | None:
+        told = self._told.get(visitor.user)
+        themselves = visitor.groups == frozenset({visitor.user})
+        if told is not None and visitor.from_outside and themselves:
+            return judge(told)
+        found = {judge(case) for case in cases(self._general, self._blocks, visitor, self._ports)}
+        return found.pop() if len(found) == 1 else None
+
+
+def _from_files(config: Config) -> dict[str, list[str]]:
+    """The settings outside Match blocks: the first value of each, then sshd's defaults."""
+    found: dict[str, list[str]] = {}
+    for item in config.settings:
+        if item.blocks:
+            continue
+        if item.keyword in ("allowusers", "denyusers", "port"):
+            found.setdefault(item.keyword, []).extend(item.arguments)
+        else:
+            found.setdefault(item.keyword, [item.value])
+    return {**{name: list(value) for name, value in logins.DEFAULTS.items()}, **found}
+
+
+def _of_command_line(options: Options) -> dict[str, list[str]]:
+    """The settings that the running sshd was started with; they come before those of files."""
+    found: dict[str, list[str]] = {}
+    for text in options.settings:
+        for _, keyword, arguments in parse_lines(text):
+            found.setdefault(keyword, [" ".join(arguments)])
+    return found
+
+
+def _numbers(values: Sequence[str]) -> tuple[int, ...]:
+    return tuple(int(value) for value in values if value.isascii() and value.isdigit())
+
+
+def _ordinary_user(host: Host) -> str:
+    """The name of a person with an account, for Match blocks about users and groups."""
+    try:
+        lines = host.read("/etc/passwd").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        fields = line.split(":")
+        if len(fields) == 7 and fields[2].isdigit() and 1000 <= int(fields[2]) < 60000:
+            return fields[0]
+    return "qlmdm-nobody"
+
+
+def _stale(host: Host, config: Config, pid: int | None, unit: str | None) -> str:
+    """Why the running sshd may have other settings than the files: it read them at its start."""
+    started = _started_at(host, pid) if pid else None
+    if started is None:
+        return ""
+    newest, path = max(((_mtime(host, path), path) for path in config.files), default=(0.0, ""))
+    if newest <= started + 1 or newest <= _changed_at(host, unit):
+        return ""
+    return f"{path} was changed after sshd started; it has not read that yet"
+
+
+def _mtime(host: Host, path: str) -> float:
+    try:
+        return host.stat(path).mtime
+    except OSError:
+        return 0.0
+
+
+def _started_at(host: Host, pid: int) -> float | None:
+    """When a process started, in seconds since 1970 (proc(5): btime, starttime)."""
+    try:
+        boot = [line for line in host.read("/proc/stat").splitlines() if line.startswith("btime ")]
+        fields = host.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        return int(boot[0].split()[1]) + int(fields[19]) / _TICKS_PER_SECOND
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _changed_at(host: Host, unit: str | None) -> float:
+    """When systemd last saw the unit change its state, as a reload does; 0 if not known."""
+    if unit is None:
+        return 0.0
+    argv = ["systemctl", "show", "--timestamp=unix", "-p", "StateChangeTimestamp", unit]
+    answer = host.run(argv, timeout=5.0)
+    value = answer.stdout.strip().partition("=@")[2]
+    return float(value) if answer.ok and value.isascii() and value.isdigit() else 0.0
