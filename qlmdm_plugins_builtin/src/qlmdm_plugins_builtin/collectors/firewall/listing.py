@@ -64,8 +64,8 @@ def parse(text: str, family: str) -> Ruleset | None:
 
 
 def _rule(words: list[str], header: _Header) -> Rule:
-    text = " ".join(words)
     columns = words[header.skip :]
+    text = " ".join(columns)  # without counters, which differ each time
     # A rule without a target leaves its column empty, and ip6tables that of the flags.
     target = columns.pop(0) if len(columns) > 1 and columns[1] not in _FLAGS else ""
     conditions = [Condition("protocol", tuple(columns[:1]))]

@@ -67,7 +67,7 @@ def find(host: Host) -> Reach:
     elif mine:
         why = f"{mine[0].programs[0]} listens on {mine[0].where}"
     elif seen.daemons:
-        why = f"process {seen.daemons[0].pid} is an sshd"
+        why = f"a process is an sshd ({seen.daemons[0].program or 'by its name'})"
     else:
         state, why = _absence(seen)
     daemon = seen.daemons[0] if seen.daemons else None
