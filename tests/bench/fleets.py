@@ -39,7 +39,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
 
 def values(number: int, size: int) -> dict[str, JSON]:
     """A report of about `size` bytes on which every built-in check has something to judge."""
-    packages = [{"name": f"package-{n}", "version": f"{n}.{number % 7}-1"} for n in range(60)]
+    packages = [{"name": f"package-{n}", "version": f"{n}.0-1"} for n in range(60)]
     made: dict[str, JSON] = {
         "hd_encryption": {
             "state": "encrypted",
@@ -77,7 +77,7 @@ def values(number: int, size: int) -> dict[str, JSON]:
         "prey": {"state": "absent", "version": None, "up_to_date": None},
         "dmidecode": {"state": "available", "manufacturer": "LENOVO", "serial": f"S{number}"},
         "os_info": {"state": "available", "id": "ubuntu", "version_id": "24.04"},
-        "ip_addresses": {"state": "available", "addresses": [f"10.0.{number % 250}.7"]},
+        "ip_addresses": {"state": "available", "addresses": ["10.0.3.7"]},
         "network_devices": {"state": "available", "devices": []},
         "geolocation": {"state": "off", "reason": "not enabled"},
     }
