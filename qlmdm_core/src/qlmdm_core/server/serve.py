@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import ssl
+import stat
 import struct
 from datetime import datetime, timezone
 from typing import Any
@@ -69,29 +70,23 @@ def serve(context: Context) -> None:
 
 def bind(listen: str) -> socket.socket:
     """A listening socket. Raises `AddressError`, or `SettingsError` for an address that is none."""
-    unix, _, path = listen.partition("unix:")
+    family, address = _address(listen)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if not unix and path:
-            listener = _bind_unix(path)
+        if family == socket.AF_UNIX:
+            _bind_unix(listener, str(address))
         else:
-            host, _, port = listen.rpartition(":")
-            if not host or not port.isdigit() or int(port) > 65535:
-                raise SettingsError(
-                    f"expected ADDRESS:PORT or unix:/path, not {listen!r}", key="listen"
-                )
-            host = host.strip("[]")
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            listener = socket.socket(family, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, int(port)))
+            listener.bind(address)
         # socket(7): accepted sockets inherit these; they bound each read and write.
         stall = struct.pack("ll", STALL_SECONDS, 0)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, stall)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stall)
         listener.listen(BACKLOG)
-    except socket.gaierror as error:
-        raise SettingsError(f"{listen}: {error.strerror}", key="listen") from None
     except OSError as error:
+        listener.close()
+        if isinstance(error, socket.gaierror):
+            raise SettingsError(f"{listen}: {error.strerror}", key="listen") from None
         raise AddressError(
             f"can't listen on {listen}: {error.strerror or error}; is another server running? "
             "Change `listen` in the settings, or stop the other one"
@@ -99,22 +94,39 @@ def bind(listen: str) -> socket.socket:
     return listener
 
 
-def _bind_unix(path: str) -> socket.socket:
-    """A Unix socket; one that a dead server left is replaced, a living one's is not."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _address(listen: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
+    if listen.startswith("unix:/"):
+        return socket.AF_UNIX, listen[len("unix:") :]
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"expected ADDRESS:PORT or unix:/path, not {listen!r}", key="listen")
+    host = host.strip("[]")
+    return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))
+
+
+def _bind_unix(listener: socket.socket, path: str) -> None:
+    """Take a path; a socket that a dead server left is replaced, a living one's is not."""
     try:
         listener.bind(path)
     except OSError:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                probe.connect(path)
-            except ConnectionRefusedError:
-                os.unlink(path)
-            else:
-                raise
+        if not _is_dead_socket(path):
+            raise
+        os.unlink(path)
         listener.bind(path)
     os.chmod(path, 0o660)
-    return listener
+
+
+def _is_dead_socket(path: str) -> bool:
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(path)
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _check_tls(settings: ServerSettings) -> None:
