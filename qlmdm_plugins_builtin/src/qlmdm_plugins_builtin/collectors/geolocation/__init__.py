@@ -1,0 +1,97 @@
+"""Finds out where the machine is, by the wireless access points around it, if the site asks.
+
+Off unless settings turn it on, and unless there is somebody to encrypt the answer to: the
+place of a person is never sent or kept in the clear.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from qlmdm_core import JSON, Host, unknown
+from qlmdm_plugins_builtin.collectors.geolocation import provider
+from qlmdm_plugins_builtin.collectors.geolocation.points import same_place
+from qlmdm_plugins_builtin.collectors.geolocation.scan import hear
+from qlmdm_plugins_builtin.collectors.geolocation.settings import GeolocationSettings
+
+__all__ = ["GeolocationSettings", "Memory", "collect", "same_place"]
+
+_METERS_PER_DEGREE = 111_000
+_NOWHERE: dict[str, JSON] = {
+    "latitude": None,
+    "longitude": None,
+    "accuracy_meters": None,
+    "source": None,
+}
+
+
+class Memory(Protocol):
+    """Remembers places for the caller, who knows what may be kept and where."""
+
+    def recall(self, bssids: tuple[str, ...]) -> JSON | None:
+        """An earlier value for (about) these access points, see `same_place`; else None."""
+
+    def remember(self, bssids: tuple[str, ...], value: JSON) -> None:
+        """Keep a value, so that the provider need not be asked again."""
+
+
+def collect(
+    host: Host, config: GeolocationSettings, *, keepers: bool = False, memory: Memory | None = None
+) -> JSON:
+    """`state` located, off or unknown, with coordinates, accuracy and source.
+
+    `keepers` says whether there are secret-keepers to encrypt the value to.
+    """
+    if not config.enabled:
+        return _off("geolocation is not turned on in the settings")
+    if not keepers:
+        return _off("there are no secret-keepers yet to encrypt a location to")
+    heard = hear(host, config)
+    if heard.why:
+        return unknown(heard.why, **_NOWHERE)
+    bssids = tuple(point.bssid for point in heard.points)
+    known = memory.recall(bssids) if memory else None
+    if known is not None:
+        return known
+    try:
+        key = _key(host, config.api_key_file)
+    except OSError:
+        return unknown("the file with the provider's key can't be read", **_NOWHERE)
+    place = provider.ask(host, config.provider_url, key, heard.points)
+    if place.why:
+        return unknown(place.why, **_NOWHERE)
+    value = _located(place, config.decimals, f"wireless access points, by {heard.tool}")
+    if memory:
+        memory.remember(bssids, value)
+    return value
+
+
+def _off(reason: str) -> JSON:
+    return {"state": "off", "reason": reason, **_NOWHERE}
+
+
+def _located(place: provider.Place, decimals: int, source: str) -> JSON:
+    """The value, no finer than the site wants to know."""
+    rounding = _METERS_PER_DEGREE / 10**decimals / 2
+    return {
+        "state": "located",
+        "latitude": round(place.latitude, decimals),
+        "longitude": round(place.longitude, decimals),
+        "accuracy_meters": round(max(place.accuracy_meters, rounding)),
+        "source": source,
+    }
+
+
+def _key(host: Host, path: str) -> str:
+    """The provider's key: `api_key=…`, or the file's only word. Raises `OSError`."""
+    if not path:
+        return ""
+    lines = [line.strip() for line in host.read(path).splitlines()]
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals and name.strip().lower() in ("api_key", "key"):
+            return value.strip().strip("\"'")
+    words = [line for line in lines if line and not line.startswith("#")]
+    if len(words) != 1:
+        raise OSError("no key in this file")
+    return words[0]
