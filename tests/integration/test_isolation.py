@@ -169,7 +169,11 @@ BAD_RUNS: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "returns-too-much": ("return {'state': 'x', 'v': 'x' * 300000}", "too_big", "are allowed"),
-    "closes-everything": ("os.closerange(0, 1000)\nreturn {'state': 'x'}", "crashed", "status"),
+    "closes-everything": (
+        "os.closerange(0, 1000)\nreturn {'state': 'x'}",
+        "crashed",
+        "without an answer",
+    ),
     "writes-into-the-channel": ("os.write(3, b'x' * 100)\ntime.sleep(1000)", "invalid", "answer"),
     "answers-twice": (
         (
@@ -201,7 +205,11 @@ def qlmdm_register_collectors(settings):
     return [
         Collector(name="sibling", run=lambda host: {{"state": "available"}}),
         *(
-            Collector(name=name[4:].replace("_", "-"), run=function, timeout=1.5)
+            Collector(
+                name=name[4:].replace("_", "-"),
+                run=function,
+                timeout=1.5 if name[4:] in {hanging!r} else 60,
+            )
             for name, function in bad.items()
         ),
     ]
@@ -216,7 +224,8 @@ def all_bad(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         f"def run_{name.replace('-', '_')}(host):\n{textwrap.indent(body, '    ')}"
         for name, (body, _, _) in BAD_RUNS.items()
     )
-    install(site, "bad", BAD_MODULE.format(functions=functions))
+    hanging = [name.replace("-", "_") for name, bad in BAD_RUNS.items() if "timeout" in bad[1]]
+    install(site, "bad", BAD_MODULE.format(functions=functions, hanging=hanging))
     install(site, "good", GOOD)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
@@ -341,7 +350,7 @@ BAD_IMPORTS: dict[str, tuple[str, str]] = {
     "import-prints": ("while True: print('x' * 65536)", "printed more than"),
     "import-eats": ("x = []\nwhile True: x.append(bytearray(1 << 24))", "MemoryError"),
     "import-forks": ("import os\nwhile True: os.fork()", "started more than 80 processes"),
-    "import-closes": ("import os; os.closerange(3, 100)", "exited with status 1"),
+    "import-closes": ("import os; os.closerange(3, 100)", "its process"),
     "import-babbles": ("import os; os.write(3, b'x' * 5000)", "no message"),
     "hook-raises": (
         "@hookimpl\ndef qlmdm_register_collectors(settings): raise OSError('no')",
@@ -433,7 +442,7 @@ def test_a_collector_that_ends_its_own_worker_costs_its_distribution_only(
         """,
     )
     install(site, "good", GOOD)
-    outcome = run("patricide", "good")
+    outcome = run("patricide", "good", slack=2.0)
     assert_good(outcome)
     assert outcome.results["patricide"].status in ("crashed", "timeout")
     (failure,) = outcome.failures

@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import selectors
 import signal
 import socket
 import time
-import warnings
 from collections.abc import Callable
 from typing import Literal, NamedTuple, NoReturn
 
@@ -29,6 +27,8 @@ FIRST_BYTES, LAST_BYTES = 1024, 3072
 """How much of what a child printed is kept, of its beginning and of its end."""
 WATCH_SECONDS = 0.25
 """How often it is checked whether a child breaks its limits."""
+ENDING_SECONDS = 0.002
+"""How soon to look again whether a process that closed its channel is gone."""
 SWEEP_SECONDS = 0.01
 LONGEST_SWEEP_SECONDS = 0.5
 """How soon, at first and at most, to look again for what was left behind."""
@@ -48,18 +48,18 @@ class Event(NamedTuple):
 class Child:
     """One child process, from fork to exit."""
 
-    def __init__(self, name: str, pid: int, channel: FrameReader, noise: int) -> None:
+    def __init__(self, name: str, channel: FrameReader, noise: int, timeout: float | None) -> None:
         self.name = name
-        self.pid = pid
+        self.pid = 0
+        self.timeout = timeout
+        """Seconds that it may take, from its own start."""
         self.channel = channel
         self.noise = noise
         self.noise_bytes = 0
         self.first_words = b""
         self.last_words = b""
-        self.pidfd = -1
         self.group: Group | None = None
-        self.started = time.monotonic()
-        self.deadline: float | None = None
+        self.started = 0.0
         self.status: int | None = None
         """As waitpid(2) gives it; None while it lives."""
         self.doomed = False
@@ -89,19 +89,44 @@ class Child:
         if os.WIFSIGNALED(self.status):
             number = os.WTERMSIG(self.status)
             known = number in set(signal.Signals)
-            return f"was killed by {signal.Signals(number).name if known else f'signal {number}'}"
+            how = signal.Signals(number).name if known else f"signal {number}"
+            # One that closes its channel is killed, as it can say nothing more.
+            hidden = number == signal.SIGKILL and not self.doomed
+            return f"was killed by {how}" + (" (or closed its channel)" if hidden else "")
         return f"exited with status {os.WEXITSTATUS(self.status)}"
+
+
+class Birth(NamedTuple):
+    """A child that is about to be forked."""
+
+    child: Child
+    main: Callable[[int], None]
+    channel: int
+    """The child's end, as is `noise`."""
+    noise: int
 
 
 class Family:
     """All children of this process. There may be only one family in a process."""
 
-    def __init__(self, limits: Limits, prctl: Prctl, groups: RunGroup | None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        prctl: Prctl,
+        groups: RunGroup | None,
+        settle: Callable[[int, int], object],
+    ) -> None:
+        """`settle(channel, noise)` is what a child does first, see `newborn`."""
         self.limits = limits
+        self._settle = settle
         self.groups = groups
         self.children: dict[int, Child] = {}
         self._prctl = prctl
-        self._selector = selectors.DefaultSelector()
+        # epoll itself, since `selectors` would cost as much as all the rest of an event.
+        self._epoll = select.epoll()
+        self._owners: dict[int, Child | None] = {}
+        self._ending: set[Child] = set()
+        """Those that have closed their channel, and must be about to exit."""
         self._strays: set[int] = set()
         self._sweep_due = False
         self._sweep_pause = SWEEP_SECONDS
@@ -114,11 +139,11 @@ class Family:
 
     def listen(self, fd: int) -> None:
         """Wake up from `events` also when this descriptor can be read: `heard` is then set."""
-        self._selector.register(fd, selectors.EVENT_READ, None)
+        self._attend(fd, None)
 
     # --- a child begins ----------------------------------------------------------------------
 
-    def fork(
+    def prepare(
         self,
         name: str,
         main: Callable[[int], None],
@@ -127,10 +152,10 @@ class Family:
         group_name: str,
         max_body: int,
         two_way: bool = False,
-    ) -> Child:
-        """Start a child that runs `main(channel)` and ends; it inherits nothing else.
+    ) -> Birth:
+        """Get ready for a child that runs `main(channel)`, ends, and inherits nothing else.
 
-        Raises `OSError` if the machine has no process or descriptor left.
+        Raises `OSError` if the machine has no descriptor left.
         """
         fds: list[int] = []
         try:
@@ -143,47 +168,55 @@ class Family:
             fds += [noise, noise_end]
             os.set_blocking(ours, False)
             os.set_blocking(noise, False)
-            group = self.groups.child(group_name, self.limits) if self.groups else None
-            parent = os.getpid()
-            pid = _fork()
         except OSError:
             for fd in fds:
                 os.close(fd)
             raise
-        if pid == 0:
-            self._run_child(name, main, parent, theirs, noise_end, group)
-        os.close(theirs)
-        os.close(noise_end)
-        child = Child(name, pid, FrameReader(ours, max_body=max_body), noise)
-        child.group = group
-        child.deadline = None if timeout is None else child.started + timeout
-        self.children[pid] = child
-        with contextlib.suppress(OSError):  # before Linux 5.3: `events` then looks by itself
-            child.pidfd = os.pidfd_open(pid)
-        for fd in (child.channel.fd, child.noise, child.pidfd):
-            if fd >= 0:
-                self._selector.register(fd, selectors.EVENT_READ, child)
-        return child
+        child = Child(name, FrameReader(ours, max_body=max_body), noise, timeout)
+        if self.groups is not None:
+            child.group = self.groups.child(group_name, self.limits)
+        return Birth(child, main, theirs, noise_end)
 
-    def _run_child(
-        self,
-        name: str,
-        main: Callable[[int], None],
-        parent: int,
-        channel: int,
-        noise: int,
-        group: Group | None,
-    ) -> NoReturn:
+    def deliver(self, births: list[Birth]) -> list[tuple[Child, OSError]]:
+        """Fork the children that were prepared; returns those that could not be, and why.
+
+        All in a row: after each fork, both sides pay for every page of memory that they touch.
+        """
+        parent = os.getpid()
+        failures: list[tuple[Child, OSError]] = []
+        for birth in births:
+            birth.child.started = time.monotonic()
+            try:
+                birth.child.pid = os.fork()
+            except OSError as error:
+                failures.append((birth.child, error))
+                continue
+            if birth.child.pid == 0:
+                self._run_child(birth, parent)
+        for birth in births:
+            os.close(birth.channel)
+            os.close(birth.noise)
+            child = birth.child
+            if child.pid:
+                self.children[child.pid] = child
+                self._attend(child.channel.fd, child)
+                self._attend(child.noise, child)
+            else:
+                os.close(child.channel.fd)
+                os.close(child.noise)
+        return failures
+
+    def _run_child(self, birth: Birth, parent: int) -> NoReturn:
         try:
             self._prctl.die_with_parent(parent)
             os.setsid()
-            if group is not None:
+            if birth.child.group is not None:
                 with contextlib.suppress(OSError):  # the other limits hold all the same
-                    group.enter()
-            former = newborn.settle_in(name, channel, noise)
-            limit_module.apply(self.limits)
-            main(newborn.CHANNEL)
-            del former  # not before
+                    birth.child.group.enter()
+            kept = self._settle(birth.channel, birth.noise)
+            self._prctl.name_process(f"qlmdm:{birth.child.name}")
+            birth.main(newborn.CHANNEL)
+            del kept  # not before
         except BaseException as error:  # noqa: BLE001 - nothing may return from here
             os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
             newborn.leave(1)
@@ -195,18 +228,21 @@ class Family:
         """Wait for something to happen, at most `timeout` seconds, and say what did."""
         events: list[Event] = []
         self.heard = False
-        for key, _ in self._selector.select(self._patience(timeout)):
-            child: Child | None = key.data
+        for fd, _ in self._epoll.poll(self._patience(timeout)):
+            if fd not in self._owners:
+                continue  # its child was buried a moment ago, in this very loop
+            child = self._owners[fd]
             if child is None:
                 self.heard = True
-            elif self.children.get(child.pid) is not child:
-                continue  # it was buried a moment ago, in this very loop
-            elif key.fd == child.channel.fd:
-                events += self._read(child)
-            elif key.fd == child.noise:
+            elif fd == child.noise:
                 events += self._listen_to_noise(child)
             else:
-                events += self._ended(child)
+                events += self._read(child)
+                if child.channel.ended:
+                    # It is ending, or can say nothing more, which is the same to us.
+                    self._forget(fd)
+                    reaper.kill(child.pid)
+                    self._ending.add(child)
         events += self._check_all()
         return events
 
@@ -214,12 +250,12 @@ class Family:
         now = time.monotonic()
         waits = [] if timeout is None else [timeout]
         for child in self.children.values():
-            if child.deadline is not None and not child.doomed:
-                waits.append(child.deadline - now)
-            if child.pidfd < 0:
-                waits.append(0.05)
+            if child.timeout is not None and not child.doomed:
+                waits.append(child.started + child.timeout - now)
         if self.children:
             waits.append(self._next_watch - now)
+        if self._ending:
+            waits.append(ENDING_SECONDS)
         if self._sweep_due:
             waits.append(self._sweep_pause if self._strays else 0.0)
         return max(0.0, min(waits)) if waits else None
@@ -228,11 +264,8 @@ class Family:
         try:
             frames = child.channel.read()
         except FrameError as error:
-            self._forget(child.channel.fd)
             child.channel.ended = True
             return [Event("broken", child, why=str(error))]
-        if child.channel.ended:
-            self._forget(child.channel.fd)
         return [Event("frame", child, frame) for frame in frames]
 
     def _listen_to_noise(self, child: Child) -> list[Event]:
@@ -263,13 +296,12 @@ class Family:
                 return []
             child.status = status
         events: list[Event] = []
-        while not child.channel.ended and _readable(child.channel.fd):
-            events += self._read(child)
-        while child.noise_bytes <= self.limits.output_bytes and _readable(child.noise):
-            before = child.noise_bytes
+        while not child.channel.ended and (said := self._read(child)):
+            events += said
+        heard = -1
+        while heard < child.noise_bytes <= self.limits.output_bytes:
+            heard = child.noise_bytes
             self._listen_to_noise(child)
-            if child.noise_bytes == before:
-                break
         if not child.doomed and (why := self._exceeded(child, crowded=False)):
             events.append(Event("exceeded", child, why=why))
         self._bury(child)
@@ -277,18 +309,24 @@ class Family:
 
     def _bury(self, child: Child) -> None:
         del self.children[child.pid]
-        for fd in (child.channel.fd, child.noise, child.pidfd):
-            if fd >= 0:
-                self._forget(fd)
-                os.close(fd)
-        if child.group is not None:
+        self._ending.discard(child)
+        for fd in (child.channel.fd, child.noise):
+            self._forget(fd)
+            os.close(fd)
+        if child.group is not None and not child.group.remove():
             child.group.kill()
             self._emptied.append(child.group)
-        self._sweep_due = True
+        # What one that ended well left behind can wait for the next look around.
+        self._sweep_due = self._sweep_due or child.doomed
+
+    def _attend(self, fd: int, owner: Child | None) -> None:
+        self._owners[fd] = owner
+        self._epoll.register(fd, select.EPOLLIN)
 
     def _forget(self, fd: int) -> None:
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(fd)
+        if fd in self._owners:
+            del self._owners[fd]
+            self._epoll.unregister(fd)
 
     def _check_all(self) -> list[Event]:
         now = time.monotonic()
@@ -298,11 +336,12 @@ class Family:
             limit_module.tasks_on_machine() > self._tasks_before + self.limits.processes
         )
         for child in list(self.children.values()):
-            if child.pidfd < 0:
+            # At each watch, since something that it left may hold its channel open.
+            if watch or child in self._ending or child.status is not None:
                 events += self._ended(child)
             if child.doomed or child.status is not None:
                 continue
-            if child.deadline is not None and now >= child.deadline:
+            if child.timeout is not None and now >= child.started + child.timeout:
                 events.append(Event("overdue", child))
             elif watch and (why := self._exceeded(child, crowded=crowded)):
                 events.append(Event("exceeded", child, why=why))
@@ -369,19 +408,5 @@ class Family:
             self.events(SWEEP_SECONDS)
         for group in self._emptied:
             group.remove()
-        self._selector.close()
+        self._epoll.close()
         return survivors
-
-
-def _fork() -> int:
-    with warnings.catch_warnings():
-        # A plugin may have left threads in its worker. They do not exist in the child, and
-        # what they held is that plugin's own loss.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
-
-
-def _readable(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))

@@ -80,6 +80,7 @@ def run_collectors(
     due: Callable[[Descriptor], bool] = lambda _: True,
     deadline: float = 300.0,
     import_timeout: float = 10.0,
+    slack: float = 10.0,
     limits: Limits | None = None,
     use_cgroups: bool = True,
 ) -> Outcome:
@@ -115,6 +116,7 @@ def run_collectors(
             due=due,
             deadline=deadline,
             import_timeout=import_timeout,
+            slack=slack,
             limits=limits or Limits(),
             use_cgroups=use_cgroups,
         )

@@ -13,6 +13,7 @@ import resource
 from dataclasses import dataclass
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _MIB = 1 << 20
 
@@ -82,6 +83,7 @@ class Prctl:
 
     def __init__(self) -> None:
         self._prctl = ctypes.CDLL(None, use_errno=True).prctl
+        self._prctl.restype = ctypes.c_int
 
     def become_subreaper(self) -> None:
         """Whatever my descendants leave behind becomes my child, not init's."""
@@ -93,7 +95,11 @@ class Prctl:
         if os.getppid() != parent:
             os._exit(1)
 
+    def name_process(self, name: str) -> None:
+        """Show in `ps` what this process is for."""
+        self._prctl(_PR_SET_NAME, name.encode("ascii", "replace")[:15], 0, 0, 0)
+
     def _call(self, option: int, argument: int) -> None:
-        if self._prctl(option, ctypes.c_ulong(argument), 0, 0, 0) != 0:
+        if self._prctl(option, argument, 0, 0, 0) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))

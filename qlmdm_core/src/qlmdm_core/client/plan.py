@@ -68,6 +68,12 @@ class Plan:
     """Seconds for everything together."""
     import_timeout: float = 10.0
     """Seconds that one distribution may take to import and register."""
+    slack: float = 10.0
+    """Seconds after a collector's deadline in which its worker must have said what came of it.
+
+    Only a worker that a plugin made hang needs them; ample, since a busy machine is no reason
+    to kill it with all its collectors.
+    """
     limits: Limits = field(default_factory=Limits)
     use_cgroups: bool = True
     slots: int = field(default_factory=lambda: max(4, 2 * (os.cpu_count() or 1)))

@@ -26,14 +26,25 @@ def child_pids(pid: int) -> list[int]:
         return []
     for thread in threads:
         try:
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                children += map(int, file.read().split())
+            children += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
         except FileNotFoundError:
             if not os.path.exists("/proc/thread-self/children"):  # no CONFIG_PROC_CHILDREN
                 return [child for child, parent in _parents().items() if parent == pid]
         except (OSError, ValueError):
             continue
     return children
+
+
+def _read(path: str) -> bytes:
+    """A file of /proc, whole. (`open` would take three times as long.)"""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts: list[bytes] = []
+        while part := os.read(fd, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
 
 
 def _parents() -> dict[int, int]:
@@ -43,9 +54,8 @@ def _parents() -> dict[int, int]:
         if not name.isdigit():
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                # The name, in parentheses, may hold anything; the parent comes two fields later.
-                parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+            # The name, in parentheses, may hold anything; the parent comes two fields later.
+            parents[int(name)] = int(_read(f"/proc/{name}/stat").rpartition(b")")[2].split()[1])
         except (OSError, ValueError, IndexError):
             continue
     return parents

@@ -18,12 +18,12 @@ from dataclasses import asdict
 from functools import partial
 
 from qlmdm_core.api import JSON
-from qlmdm_core.client import frames, newborn
+from qlmdm_core.client import frames, limits, newborn
 from qlmdm_core.client.branch import Branch
 from qlmdm_core.client.cgroups import RunGroup
 from qlmdm_core.client.family import Event, Family
 from qlmdm_core.client.frames import Frame, FrameReader
-from qlmdm_core.client.limits import Prctl, be_nice
+from qlmdm_core.client.limits import Prctl
 from qlmdm_core.client.plan import Descriptor, Plan
 from qlmdm_core.client.slots import Slots
 from qlmdm_core.client.worker import Worker
@@ -31,8 +31,6 @@ from qlmdm_core.plugins import PluginEntry, PluginFailure, resolve_conflicts
 
 REGISTRATION_SECONDS = 1.0
 """How long collectors wait for other distributions to register, which may claim their names."""
-SLACK_SECONDS = 2.0
-"""How long after a collector's deadline its worker may take to say that it is over."""
 
 
 class _StopError(BaseException):
@@ -47,7 +45,7 @@ class Warden:
         self._prctl = prctl
         self._client = FrameReader(channel)
         self._groups = RunGroup.create() if plan.use_cgroups else None
-        self._family = Family(plan.limits, prctl, self._groups)
+        self._family = Family(plan.limits, prctl, self._groups, self._settle)
         self._branches = [Branch(i, entries) for i, entries in enumerate(plan.distributions)]
         self._slots = Slots(plan.slots)
         self._begun = time.monotonic()
@@ -88,8 +86,7 @@ class Warden:
         if self._may_start():
             self._decide()
             for branch in self._branches:
-                while branch.queue and self._start_collector(branch, branch.queue[0]):
-                    branch.queue.pop(0)
+                self._start_collectors(branch)
         for branch in self._branches:
             idle = branch.registered and not branch.queue and not branch.running
             if idle and self._may_start() and branch.child and not branch.stopping:
@@ -97,7 +94,7 @@ class Warden:
                 # From now on, it is nothing but in the way.
                 if not branch.child.send({"type": "stop"}):
                     self._family.kill(branch.child)
-                branch.child.deadline = time.monotonic() + SLACK_SECONDS * 2
+                branch.child.timeout = branch.child.seconds() + self._plan.slack
 
     def _patience(self) -> float:
         now = time.monotonic()
@@ -120,7 +117,7 @@ class Warden:
             return
         main = partial(self._work, branch.index)
         try:
-            branch.child = self._family.fork(
+            birth = self._family.prepare(
                 branch.distribution,
                 main,
                 timeout=self._plan.import_timeout,
@@ -128,15 +125,26 @@ class Warden:
                 max_body=frames.MAX_BODY,
                 two_way=True,
             )
+            for _, failure in self._family.deliver([birth]):
+                raise failure
         except OSError as error:
             branch.over = True
+            self._slots.give_back(branch.distribution)
             self._failures.append(
                 branch.failure("import", f"no process could be started: {error.strerror}")
             )
+        else:
+            branch.child = birth.child
+
+    def _settle(self, channel: int, noise: int) -> object:
+        """The first thing that a worker does; its collectors inherit the limits."""
+        kept = newborn.settle_in(channel, noise)
+        limits.apply(self._plan.limits)
+        limits.be_nice(0)
+        return kept
 
     def _work(self, index: int, channel: int) -> None:
         """In the worker's process, from here on."""
-        be_nice(0)
         Worker(self._plan, index, self._prctl, self._groups, channel).run()
 
     # --- who runs ----------------------------------------------------------------------------
@@ -190,24 +198,27 @@ class Warden:
             if self._plan.only is None or name in self._plan.only:
                 self._outcome(descriptor, "conflict", error)
 
-    def _start_collector(self, branch: Branch, descriptor: Descriptor) -> bool:
+    def _start_collectors(self, branch: Branch) -> None:
+        """Start what is queued, as far as there are slots."""
         now = time.monotonic()
-        if branch.child is None or not self._slots.take(f"{descriptor.name}:", now):
-            return False
+        names: list[str] = []
+        while branch.queue and self._slots.take(f"{branch.queue[0].name}:", now):
+            descriptor = branch.queue.pop(0)
+            until = now + descriptor.timeout + self._plan.slack
+            branch.running[descriptor.name] = (descriptor, until)
+            names.append(descriptor.name)
+        if branch.child is None or not names:
+            return
         adapters = [owner for other in self._branches for owner in other.adapters]
-        branch.running[descriptor.name] = (descriptor, now + descriptor.timeout + SLACK_SECONDS)
-        command = {"type": "start", "name": descriptor.name, "adapters": adapters}
-        if not branch.child.send(command):
+        if not branch.child.send({"type": "start", "names": names, "adapters": adapters}):
             self._condemn(branch, "it did not listen any more")
         self._watch(branch)
-        return True
 
     def _watch(self, branch: Branch) -> None:
         """Set the moment at which a worker has not done its part."""
         if branch.child is not None and not branch.stopping:
-            branch.child.deadline = min(
-                (until for _, until in branch.running.values()), default=None
-            )
+            until = min((until for _, until in branch.running.values()), default=None)
+            branch.child.timeout = None if until is None else until - branch.child.started
 
     # --- what happens ------------------------------------------------------------------------
 
@@ -364,11 +375,12 @@ def run_warden(plan: Plan, prctl: Prctl, channel: int) -> None:
     """The whole life of the warden's process, straight after fork; it does not return."""
     try:
         nothing = os.open("/dev/null", os.O_RDWR)
-        former = newborn.settle_in("warden", channel, nothing)
+        former = newborn.settle_in(channel, nothing)
+        prctl.name_process("qlmdm:warden")
         os.setsid()
         signal.signal(signal.SIGTERM, _stop)
         gc.freeze()  # nothing of the client's is copied just to be looked through
-        be_nice(-5)
+        limits.be_nice(-10)
         try:
             Warden(plan, prctl, newborn.CHANNEL).run()
         except (_StopError, BrokenPipeError, ConnectionError):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import gc
 import time
+import warnings
 from dataclasses import asdict
 from functools import partial
 
 from qlmdm_core.api import JSON, Collector, DistroAdapter
-from qlmdm_core.client import collecting, frames
+from qlmdm_core.client import collecting, frames, newborn
 from qlmdm_core.client.cgroups import RunGroup
-from qlmdm_core.client.family import Child, Event, Family
+from qlmdm_core.client.family import Birth, Child, Event, Family
 from qlmdm_core.client.frames import Frame, FrameError, FrameReader
 from qlmdm_core.client.limits import Prctl, be_nice
 from qlmdm_core.client.plan import Descriptor, Plan
@@ -36,19 +37,22 @@ class Worker:
         self._prctl = prctl
         self._channel = channel
         self._commands = FrameReader(channel)
-        self._family = Family(plan.limits, prctl, groups)
+        settle = partial(newborn.settle_again, below=plan.limits.open_files)
+        self._family = Family(plan.limits, prctl, groups, settle)
         self._plugins: list[LoadedPlugin] = []
         self._offers: list[tuple[PluginEntry, Collector]] = []
         self._collectors: dict[str, tuple[PluginEntry, Collector]] = {}
         self._answers: dict[int, Frame] = {}
         self._verdicts: dict[int, tuple[str, str]] = {}
-        self._started_at: dict[int, float] = {}
 
     def run(self) -> None:
         """Do it all; returns when nothing is left of any collector."""
         frames.send(self._channel, self._register())
-        gc.collect()
         gc.freeze()  # what the collectors share with us is not copied to be looked through
+        # A plugin may have left threads here, of which Python 3.12 warns before it forks. They
+        # do not exist in the child, and what they held is that plugin's own loss.
+        be_nice(-5)  # if it may: it has to keep up with whatever its collectors do
+        warnings.simplefilter("ignore", DeprecationWarning)
         self._family.listen(self._channel)
         while self._obey():
             for event in self._family.events():
@@ -107,26 +111,31 @@ class Worker:
         for command in commands:
             if command.header.get("type") == "stop":
                 return False
-            self._start(str(command.header["name"]), command.header["adapters"])
+            self._start(command.header["names"], command.header["adapters"])
         return not self._commands.ended
 
-    def _start(self, name: str, owners: list[str]) -> None:
-        entry, collector = self._collectors[name]
+    def _start(self, names: list[str], owners: list[str]) -> None:
         known = [e for group in self._plan.distributions for e in group if e.owner in owners]
-        main = partial(self._collect, entry, collector, known)
-        started_at = time.time()
-        try:
-            child = self._family.fork(
-                name,
-                main,
-                timeout=collector.timeout,
-                group_name=f"collector-{self._index}-{name}",
-                max_body=collector.max_bytes,
-            )
-        except OSError as error:
-            self._tell(name, "error", f"it could not be started: {error.strerror}", started_at, 0.0)
-        else:
-            self._started_at[child.pid] = started_at
+        births: list[Birth] = []
+        for name in names:
+            entry, collector = self._collectors[name]
+            try:
+                birth = self._family.prepare(
+                    name,
+                    partial(self._collect, entry, collector, known),
+                    timeout=collector.timeout,
+                    group_name=f"collector-{self._index}-{name}",
+                    max_body=collector.max_bytes,
+                )
+            except OSError as error:
+                self._not_started(name, error)
+            else:
+                births.append(birth)
+        for child, failure in self._family.deliver(births):
+            self._not_started(child.name, failure)
+
+    def _not_started(self, name: str, error: OSError) -> None:
+        self._tell(name, "error", f"it could not be started: {error.strerror}", 0.0)
 
     def _collect(
         self, entry: PluginEntry, collector: Collector, known: list[PluginEntry], channel: int
@@ -165,7 +174,6 @@ class Worker:
         self._family.kill(child)
 
     def _conclude(self, child: Child) -> None:
-        started_at = self._started_at.pop(child.pid)
         verdict = self._verdicts.pop(child.pid, None)
         frame = self._answers.pop(child.pid, None)
         body = b""
@@ -176,14 +184,13 @@ class Worker:
         else:
             status, error = "crashed", f"its process {child.ending()}, without an answer"
         printed = "" if status == "ok" else child.evidence()
-        self._tell(child.name, status, error, started_at, child.seconds(), printed, body)
+        self._tell(child.name, status, error, child.seconds(), printed, body)
 
     def _tell(
         self,
         name: str,
         status: str,
         error: str,
-        started_at: float,
         seconds: float,
         printed: str = "",
         body: bytes = b"",
@@ -193,7 +200,7 @@ class Worker:
             "name": name,
             "status": status,
             "error": error[:1000],
-            "started_at": started_at,
+            "started_at": time.time() - seconds,
             "seconds": round(seconds, 3),
             "printed": printed,
         }
