@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from qlmdm_core import descriptors
 from qlmdm_core.api import AuditCheck, Collector, SettingsSection
 from qlmdm_core.server.audit.rules import Rule
 from qlmdm_core.settings import Loaded, setting
+from qlmdm_core.testing import RecordedMachine
 from qlmdm_plugins_arch import hooks_client as arch
 from qlmdm_plugins_builtin import hooks_client, hooks_server
 from qlmdm_plugins_builtin.policy import Policy
@@ -34,8 +36,8 @@ def settings(sections: Sequence[SettingsSection]) -> Loaded[Any]:
 
 
 def collectors() -> list[Collector]:
-    sections: list[SettingsSection] = getattr(hooks_client, "qlmdm_register_settings", list)()
-    return hooks_client.qlmdm_register_collectors(settings(sections))
+    loaded = settings(hooks_client.qlmdm_register_settings())
+    return hooks_client.qlmdm_register_collectors(loaded)
 
 
 def checks() -> list[AuditCheck]:
@@ -55,6 +57,19 @@ def test_each_collector_has_its_module_and_says_what_it_is_for(collector: Collec
     assert callable(module.collect)
     assert len(collector.help) > 40
     assert collector.timeout <= 300
+
+
+@pytest.mark.parametrize("collector", collectors(), ids=lambda collector: str(collector.name))
+def test_each_collector_runs_and_says_that_it_knows_nothing_of_an_empty_machine(
+    tmp_path: Path, collector: Collector
+) -> None:
+    value = collector.run(RecordedMachine(tmp_path, root=False).host())
+    assert value["state"] in ("unknown", "off", "not_available")
+    assert value["reason"]
+
+
+def test_only_a_place_is_private() -> None:
+    assert [c.name for c in collectors() if c.private] == ["geolocation"]
 
 
 def test_names_are_registered_once() -> None:

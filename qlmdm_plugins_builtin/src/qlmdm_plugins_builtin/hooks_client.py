@@ -9,23 +9,32 @@ from __future__ import annotations
 from importlib import import_module
 
 from qlmdm_core import hookimpl
-from qlmdm_core.api import JSON, Collector, Host, Settings
+from qlmdm_core.api import JSON, Collector, Host, Settings, SettingsSection
+from qlmdm_plugins_builtin.collectors.geolocation.settings import SECTION, GeolocationSettings
 
 HOUR = 3600.0
+SEVERAL = 60.0
+"""Seconds for a collector that asks several programs, each with a time limit of its own."""
 
 
 class _Run:
-    """Calls `collect(host)` of a module in `collectors`."""
+    """Calls `collect(host)` of a module in `collectors`, with its settings if it has any."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *settings: object) -> None:
         self._module = f"{__package__}.collectors.{name}"
+        self._settings = settings
 
     def __call__(self, host: Host) -> JSON:
-        return import_module(self._module).collect(host)
+        return import_module(self._module).collect(host, *self._settings)
 
 
 @hookimpl
-def qlmdm_register_collectors(settings: Settings) -> list[Collector]:  # noqa: ARG001
+def qlmdm_register_settings() -> list[SettingsSection]:
+    return [SettingsSection(name=SECTION, schema=GeolocationSettings)]
+
+
+@hookimpl
+def qlmdm_register_collectors(settings: Settings) -> list[Collector]:
     return [
         Collector(
             name="dmidecode",
@@ -37,16 +46,27 @@ def qlmdm_register_collectors(settings: Settings) -> list[Collector]:  # noqa: A
         Collector(
             name="firewall",
             run=_Run("firewall"),
+            timeout=SEVERAL,
             help="Whether the machine filters what comes in from the network, by IPv4 and IPv6.",
+        ),
+        Collector(
+            name="geolocation",
+            run=_Run("geolocation", settings.section(SECTION)),
+            interval=HOUR,
+            private=True,
+            help="Where the machine is, to find one that was lost or stolen. Off unless settings "
+            "turn it on, and encrypted to the site's secret-keepers.",
         ),
         Collector(
             name="guest_session",
             run=_Run("guest_session"),
+            timeout=SEVERAL,
             help="Whether somebody without an account, or without a password, can use the screen.",
         ),
         Collector(
             name="hd_encryption",
             run=_Run("hd_encryption"),
+            timeout=SEVERAL,
             help="Whether all that is on the disks is encrypted, so that a stolen machine gives "
             "nothing away.",
         ),
@@ -77,12 +97,13 @@ def qlmdm_register_collectors(settings: Settings) -> list[Collector]:  # noqa: A
         Collector(
             name="screenlock",
             run=_Run("screenlock"),
-            timeout=60.0,
+            timeout=SEVERAL,
             help="Whether, and how soon, the screen locks itself when nobody is there.",
         ),
         Collector(
             name="sshd",
             run=_Run("sshd"),
+            timeout=SEVERAL,
             help="Whether one can log in over the network, and whether a password is enough.",
         ),
     ]
