@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from qlmdm_core.api import JSON, SubCommand
-from qlmdm_core.client import frames
+from qlmdm_core.client import frames, limits, newborn
 from qlmdm_core.client.family import Child, Family
 from qlmdm_core.client.limits import Limits, Prctl
 from qlmdm_core.descriptors import name_of
@@ -25,6 +25,7 @@ from qlmdm_core.plugin_guard import PluginFailure, failed
 from qlmdm_core.plugins import LoadedPlugin, call, load, register_section
 from qlmdm_core.settings import Loaded
 
+LIMITS = Limits()
 LOAD_SECONDS = 15.0
 """How long a plugin may take to be imported and to register."""
 
@@ -97,18 +98,19 @@ def _probe(
         return Report(entry=entry)
     if entry.error:
         return Report(entry=entry, failures=(_failure(entry, "metadata", entry.error),))
-    family = Family(Limits(), Prctl(), None)
+    family = Family(LIMITS, Prctl(), None, _settle)
+    main = partial(_load_and_tell, entry, hookspec_module, settings)
     try:
-        main = partial(_load_and_tell, entry, hookspec_module, settings)
-        child = family.fork(
+        birth = family.prepare(
             entry.name, main, timeout=timeout, group_name="plugin", max_body=1 << 20
         )
-        report = _listen(entry, family, child, timeout)
+        for _, error in family.deliver([birth]):
+            raise error
+        return _listen(entry, family, birth.child, timeout)
     except OSError as error:
-        report = Report(entry=entry, failures=(failed(entry, "import", error),))
+        return Report(entry=entry, failures=(failed(entry, "import", error),))
     finally:
         family.end()
-    return report
 
 
 def _listen(entry: PluginEntry, family: Family, child: Child, timeout: float) -> Report:
@@ -130,6 +132,12 @@ def _listen(entry: PluginEntry, family: Family, child: Child, timeout: float) ->
                 late = f"it did not load within {timeout:g} seconds"
                 why = why or (late if event.kind == "overdue" else event.why)
                 family.kill(child)
+
+
+def _settle(channel: int, noise: int) -> object:
+    kept = newborn.settle_in(channel, noise)
+    limits.apply(LIMITS)
+    return kept
 
 
 def _failure(entry: PluginEntry, stage: str, error: str) -> PluginFailure:
