@@ -34,8 +34,8 @@ _ARMOUR = re.compile(
     rb"\s*-----BEGIN PGP (SIGNATURE|PUBLIC KEY BLOCK)-----[ \t]*\r?\n"
     rb"(?:[A-Za-z]{1,32}: [^\r\n]{0,200}\r?\n){0,8}"
     rb"[ \t]*\r?\n"
-    rb"([A-Za-z0-9+/=\r\n]*?)"
-    rb"(?:\n=[A-Za-z0-9+/]{4}[ \t]*\r?)?\n"
+    rb"((?:[A-Za-z0-9+/][A-Za-z0-9+/=]{0,75}\r?\n)+)"
+    rb"(?:=[A-Za-z0-9+/]{4}[ \t]*\r?\n)?"
     rb"-----END PGP \1-----\s*\Z"
 )
 
