@@ -269,6 +269,12 @@ def test_what_keeps_it_from_starting_is_said(
     assert "Traceback" not in done.stderr
 
 
+def test_a_root_document_of_another_server(behind: SimulatedServer) -> None:
+    behind.store.set_meta("server_id", "another-server")
+    done = run(behind.settings_file)
+    assert (done.returncode, "another server's" in done.stderr) == (3, True), done.stderr
+
+
 def test_a_server_that_was_never_set_up(tmp_path: Path) -> None:
     done = run(tmp_path / "none.yml")
     assert done.returncode == 2

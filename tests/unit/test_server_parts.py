@@ -128,6 +128,19 @@ def test_only_trusted_proxies_are_believed(remote: str, forwarded: str, expected
 
 
 @pytest.mark.parametrize(
+    ("remote", "expected"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("unix", "unix"),
+    ],
+)
+def test_an_ipv6_network_counts_as_one_neighbour(remote: str, expected: str) -> None:
+    assert Addresses(()).neighbourhood(request(remote)) == expected
+
+
+@pytest.mark.parametrize(
     ("host", "expected"),
     [
         ("old.example.com:8080", "http://old.example.com:8080"),

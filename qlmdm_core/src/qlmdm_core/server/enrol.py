@@ -1,7 +1,8 @@
 """`POST /qlmdm/v1/enroll`: a machine that was invited becomes a client.
 
 The one message that is parsed before its signature is verified, since the key comes in it; so
-it is small, and rate-limited for each address and key. Its body::
+it is small, and rate-limited for each address and key. Then comes the cheap test, whether the
+sender knows the secret of an invitation, and only then the costly one. Its body::
 
     {"enroll": {"invitation": ID, "proof": HMAC, "public_key": ARMOUR, "hostname": "laptop7"}}
 
@@ -80,14 +81,15 @@ class Enrol:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Enrol one machine. Raises `Forbidden`, `TooMany` and `Told`, which the app answers."""
-        self._each_address.take(self._addresses.remote(req))
-        self._all.take("everybody")
+        self._each_address.take(self._addresses.neighbourhood(req))
         form = read_form(req, MAX_BYTES)  # 1, 2
         message, request, key = self.parsed(form)  # 5, before 3 and 4
-        facts = self._gate.one_signature(form)  # 3
-        signature = self._gate.verified(form.data, facts, key)  # 4
         caller = self._gate.caller(form, key, message)
         self.invited(caller, request)
+        # Only now: a stranger must not use up what those who are invited may ask.
+        self._all.take("everybody")
+        facts = self._gate.one_signature(form)  # 3
+        signature = self._gate.verified(form.data, facts, key)  # 4
         req.context.caller = caller
         self._gate.meant_for_us(caller.envelope, "enroll", envelope.ENROLL)  # 6
         self._gate.timely(caller, signature)  # 7

@@ -20,7 +20,7 @@ import falcon
 import gunicorn.app.base
 import gunicorn.glogging
 
-from qlmdm_core.errors import QlmdmError, SettingsError
+from qlmdm_core.errors import QlmdmError, SettingsError, StoreCorruptError
 from qlmdm_core.server import crypto, logs
 from qlmdm_core.server.app import create_app
 from qlmdm_core.server.context import Context
@@ -148,6 +148,8 @@ def _check_trust(context: Context, engine: crypto.Engine) -> None:
         try:
             root = crypto.newest_root(store, opened.verifier)
             crypto.check_online_key(root, opened.signer)
+            if root.server_id != store.meta("server_id"):
+                raise StoreCorruptError("the root document is another server's")
         finally:
             opened.close()
     if root.is_expired(_now()):

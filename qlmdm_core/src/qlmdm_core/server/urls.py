@@ -52,6 +52,15 @@ class Addresses:
             nearest = chain.pop() or nearest
         return nearest
 
+    def neighbourhood(self, req: falcon.Request) -> str:
+        """The address, or the /64 network of an IPv6 address: one machine owns all of that."""
+        address = self.remote(req)
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return address[:64]
+        return str(ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+
     def _is_trusted(self, address: str) -> bool:
         if address == "unix":
             return True
