@@ -41,3 +41,8 @@ class Policy:
         "How long before a release's support ends a machine must have moved to the next one.",
         minimum=0.0,
     )
+    location_required: bool = setting(
+        False,
+        "Machines that do not tell where they are fail no-location. Off: only those that try, "
+        "and can't, are pointed out.",
+    )
