@@ -1,0 +1,195 @@
+"""Decides what is due, has it collected, and makes the record that the server will get.
+
+A record holds only what ran in this cycle::
+
+    {"rid": "…", "collected_at": "2026-11-01T12:00:00Z",
+     "collectors": {"firewall": {"status": "ok", "value": {…}, "collected_at": "…", "seconds": 0.2},
+                    "acme": {"status": "timeout", "error": "…", …}},
+     "failures": [{"distribution": "…", "entry_point": "…", "stage": "import", "error": "…", …}],
+     "spool": {"pending": 3, "dropped": {"too_old": 1}, …}}
+
+A private value goes with an HMAC under a key that stays here: its plain hash could be guessed,
+and the hash of what is encrypted would change each time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
+from functools import partial
+
+from qlmdm_core import strictjson
+from qlmdm_core.api import JSON, Host
+from qlmdm_core.client.entries import find_entries
+from qlmdm_core.client.isolation import CollectorOutcome, Outcome, run_collectors
+from qlmdm_core.client.plan import Descriptor, FindDistro
+from qlmdm_core.client.settings import ClientSettings
+from qlmdm_core.client.spool import Entry, Spool
+from qlmdm_core.client.state import COLLECTED, PRIVATE_KEY, State
+from qlmdm_core.errors import SpoolError
+from qlmdm_core.settings import Loaded
+
+RETRY_SECONDS = 3600.0
+"""How soon a collector with a longer interval is run again after it failed."""
+
+
+def collect(
+    loaded: Loaded[ClientSettings],
+    *,
+    only: Collection[str] | None = None,
+    due: Callable[[Descriptor], bool] = lambda _: True,
+    make_host: Callable[[str, FindDistro], Host] | None = None,
+) -> Outcome:
+    """Run the collectors of all installed plugins that are due and not switched off."""
+    off = set(loaded.core.collectors_off)
+    return run_collectors(
+        find_entries(loaded.core.plugins_off),
+        settings=loaded,
+        host_factory=make_host or host_maker(),
+        only=only,
+        due=lambda descriptor: descriptor.name not in off and due(descriptor),
+    )
+
+
+def host_maker(
+    replay: str | None = None, record: str | None = None
+) -> Callable[[str, FindDistro], Host]:
+    """What makes the hosts: of this machine or a recorded one, and recording if asked to.
+
+    The modules are loaded here, once, and not in each collector's process.
+    """
+    make: Callable[[str, FindDistro], Host]
+    if replay is not None:
+        from qlmdm_core.host.replay import ReplayHost
+
+        ReplayHost(replay)  # raises now if it is no recorded machine, and not fourteen times
+        make = partial(_replay_host, ReplayHost, replay)
+    else:
+        from qlmdm_core.host.real import RealHost
+
+        make = partial(_real_host, RealHost)
+    if record is None:
+        return make
+    from qlmdm_core.host.recording import RecordingHost
+
+    return lambda name, find_distro: RecordingHost(make(name, find_distro), record)
+
+
+def _real_host(kind: Callable[..., Host], _: str, find_distro: FindDistro) -> Host:
+    return kind(distro=find_distro)
+
+
+def _replay_host(
+    kind: Callable[..., Host], directory: str, _: str, find_distro: FindDistro
+) -> Host:
+    return kind(directory, distro=find_distro)
+
+
+def collect_to_spool(
+    state: State,
+    loaded: Loaded[ClientSettings],
+    spool: Spool,
+    *,
+    only: Collection[str] | None = None,
+    replay: str | None = None,
+) -> tuple[Entry, Outcome]:
+    """Run what is due (or named) and store one record; the caller holds the cycle lock.
+
+    Raises `SpoolError` if it can't be stored; then everything is due again.
+    """
+    history = _History(state, loaded.core.collect_interval)
+    outcome = collect(loaded, only=only, due=history.is_due, make_host=host_maker(replay))
+    record = make_record(outcome, lambda: state.secret(PRIVATE_KEY), spool.report())
+    entry = spool.put(record)
+    history.write(outcome)
+    return entry, outcome
+
+
+# --- what is due ------------------------------------------------------------------------------
+
+
+class _History:
+    """When each collector ran last, and whether it went well."""
+
+    def __init__(self, state: State, cycle: float) -> None:
+        self._state = state
+        self._cycle = cycle
+        self._now = time.time()
+        try:
+            self._runs = state.read_json(COLLECTED) or {}
+        except SpoolError:
+            self._runs = {}  # damaged: everything is due, and the file is written anew
+
+    def is_due(self, descriptor: Descriptor) -> bool:
+        """Whether the collector's interval has passed, or will have before the next cycle."""
+        if descriptor.interval is None:
+            return True
+        last: JSON = self._runs.get(descriptor.name)
+        try:
+            ran_at, ok = float(last["ran_at"]), last["ok"] is True
+        except (TypeError, ValueError, KeyError):
+            return True
+        interval = descriptor.interval if ok else min(descriptor.interval, RETRY_SECONDS)
+        # Half a cycle early rather than half a cycle late; a clock set back does not wait.
+        return not 0 <= self._now - ran_at < interval - self._cycle / 2
+
+    def write(self, outcome: Outcome) -> None:
+        """Remember what ran now; forget collectors that no longer exist."""
+        gone = set(self._runs) - outcome.names if not outcome.failures else set()
+        runs = {name: run for name, run in self._runs.items() if name not in gone}
+        for name, result in outcome.results.items():
+            runs[name] = {"ran_at": self._now, "ok": result.status == "ok"}
+        self._state.write_json(COLLECTED, runs)
+
+
+# --- the record -------------------------------------------------------------------------------
+
+
+def make_record(
+    outcome: Outcome, private_key: Callable[[], bytes], spool: Mapping[str, JSON]
+) -> dict[str, JSON]:
+    """The record of one collect. `private_key` is only asked for if there is a private value."""
+    import uuid  # as above, see _with_hash
+
+    return {
+        "rid": str(uuid.uuid4()),
+        "collected_at": iso(time.time()),
+        "collectors": {
+            name: _with_hash(result, private_key)
+            for name, result in sorted(outcome.results.items())
+        },
+        "failures": [asdict(failure) for failure in outcome.failures],
+        "spool": dict(spool),
+    }
+
+
+def result_of(result: CollectorOutcome) -> dict[str, JSON]:
+    """What is reported of one collector: its value, or why there is none."""
+    reported: dict[str, JSON] = {"status": result.status}
+    if result.status == "ok":
+        reported["value"] = result.value
+    else:
+        reported["error"] = result.error
+        if result.printed and not result.private:
+            reported["printed"] = result.printed
+    reported["collected_at"] = iso(result.started_at)
+    reported["seconds"] = result.seconds
+    if result.private:
+        reported["private"] = True
+    return reported
+
+
+def _with_hash(result: CollectorOutcome, private_key: Callable[[], bytes]) -> dict[str, JSON]:
+    import hmac  # after the collect: each of its processes would carry the cryptography
+
+    reported = result_of(result)
+    if result.private and result.status == "ok":
+        data = strictjson.canonical(result.value)
+        reported["value_sha256"] = hmac.new(private_key(), data, "sha256").hexdigest()
+    return reported
+
+
+def iso(seconds: float) -> str:
+    """A time as reports have it: ISO 8601, UTC, whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,221 @@
+"""`qlmdm-collect`: collects facts about this machine, now."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from qlmdm_core import cli, settings
+from qlmdm_core.api import JSON, Host
+from qlmdm_core.client.collect import collect, collect_to_spool, host_maker, result_of
+from qlmdm_core.client.isolation import CollectorOutcome, Outcome
+from qlmdm_core.client.plan import FindDistro
+from qlmdm_core.client.settings import ClientSettings, StandaloneSettings
+from qlmdm_core.client.spool import Spool
+from qlmdm_core.client.state import State
+from qlmdm_core.client.tracing import TracingHost, read_trace
+from qlmdm_core.errors import NotSetUpError, UsageError
+from qlmdm_core.settings import Loaded
+
+PROG = "qlmdm-collect"
+WIDTH = 100
+EXAMPLES = """\
+  qlmdm-collect                            run what is due, store a record for the server
+  qlmdm-collect --stdout                   print what would be reported; change nothing
+  qlmdm-collect --stdout --only firewall   the same, of one collector
+  qlmdm-collect --explain firewall         what it asked the machine, and what it concluded
+  qlmdm-collect --record DIR               write down the machine, as for a bug report
+  qlmdm-collect --replay DIR --json        the report of a recorded machine
+
+exit status: 0 done, 2 usage or settings, 3 could not be done now"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    return cli.run(_main, PROG, argv)
+
+
+def _main(argv: Sequence[str]) -> int:
+    args = _parse(argv)
+    if args.explain is not None:
+        return _explain(args)
+    if args.stdout or args.record or args.replay or args.json:
+        return _print_report(args)
+    loaded = settings.load(settings.find_file("client", args.settings), ClientSettings)
+    with State.open() as state, state.lock(), _open_spool(state, loaded) as spool:
+        entry, outcome = collect_to_spool(state, loaded, spool, only=args.only)
+        # A record of nothing does no harm; that a name was mistyped has to be told.
+        _check_names(outcome)
+    _tell_failures(outcome)
+    failed = sum(1 for result in outcome.results.values() if result.status != "ok")
+    print(f"stored {entry.rid}: {len(outcome.results)} collectors, {failed} of them failed")
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = cli.base_parser(PROG, "Collect facts about this machine.", EXAMPLES, json=True)
+    parser.add_argument("--stdout", action="store_true", help="print the report and change nothing")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="run these collectors, due or not"
+    )
+    parser.add_argument(
+        "--record", metavar="DIR", help="write what was asked and answered into a new folder"
+    )
+    parser.add_argument("--replay", metavar="DIR", help="ask a recorded machine, not this one")
+    parser.add_argument(
+        "--explain", metavar="NAME", help="show what a collector asked, and what it concluded"
+    )
+    args = parser.parse_args(argv)
+    if args.explain is not None and (args.only or args.record):
+        parser.error("--explain goes with --replay, not with --only or --record")
+    return args
+
+
+def _settings(args: argparse.Namespace) -> Loaded[Any]:
+    """The settings, if there are any that we may read; these modes work without."""
+    path = settings.find_file("client", args.settings)
+    named = args.settings or os.environ.get("QLMDM_SETTINGS")
+    try:
+        if named or os.access(path, os.R_OK):
+            return settings.load(path, StandaloneSettings)
+    except NotSetUpError:
+        if named:
+            raise
+    return settings.defaults(StandaloneSettings)
+
+
+def _open_spool(state: State, loaded: Loaded[ClientSettings]) -> Spool:
+    core = loaded.core
+    return Spool(state.spool_path, max_bytes=core.spool_max_bytes, max_age=core.spool_max_age)
+
+
+def _check_names(outcome: Outcome) -> None:
+    """Raise `UsageError` for collectors that do not exist, with those that do."""
+    if not outcome.unknown:
+        return
+    wrong = sorted(outcome.unknown)
+    near = difflib.get_close_matches(wrong[0], outcome.names, 1)
+    known = ", ".join(sorted(outcome.names)) or "none"
+    raise UsageError(
+        f"there is no collector {', '.join(map(repr, wrong))}"
+        + (f"; did you mean {near[0]}?" if near else "")
+        + f"\nthere are: {known}"
+        + "".join(f"\nfailed: {failure}" for failure in outcome.failures)
+    )
+
+
+def _tell_failures(outcome: Outcome) -> None:
+    for failure in outcome.failures:
+        print(f"{PROG}: {failure}", file=sys.stderr)
+    if not outcome.names and not outcome.failures:
+        print(
+            f"{PROG}: no plugin is installed that collects anything (see qlmdm-plugins)",
+            file=sys.stderr,
+        )
+
+
+# --- printing a report -------------------------------------------------------------------------
+
+
+def _print_report(args: argparse.Namespace) -> int:
+    if args.record is not None:
+        _check_new(args.record)
+    outcome = collect(
+        _settings(args), only=args.only, make_host=host_maker(args.replay, args.record)
+    )
+    _check_names(outcome)
+    _tell_failures(outcome)
+    if args.record is not None:
+        print(
+            f"{PROG}: recorded in {args.record}; look through it before you pass it on: secrets"
+            " were taken out as far as they could be recognised",
+            file=sys.stderr,
+        )
+    if args.record is None or args.stdout or args.json:
+        print(json.dumps(report_of(outcome), indent=2, sort_keys=True))
+    return 0
+
+
+def report_of(outcome: Outcome) -> dict[str, JSON]:
+    """What is printed: `{"collectors": {name: {"status", "value", …}}, "failures": […]}`."""
+    collectors = {name: result_of(result) for name, result in outcome.results.items()}
+    return {
+        "collectors": collectors,
+        "failures": [asdict(failure) for failure in outcome.failures],
+    }
+
+
+def _check_new(directory: str) -> None:
+    if os.path.lexists(directory) and (not os.path.isdir(directory) or os.listdir(directory)):
+        raise UsageError(f"{directory} is there already; --record needs a new or empty folder")
+
+
+# --- explaining --------------------------------------------------------------------------------
+
+
+def _explain(args: argparse.Namespace) -> int:
+    import tempfile  # only here: it would make each collector's process larger
+
+    make = host_maker(args.replay)
+    with tempfile.TemporaryDirectory(prefix="qlmdm-") as folder:
+        path = os.path.join(folder, "trace")
+
+        def trace(name: str, find_distro: FindDistro) -> Host:
+            return TracingHost(make(name, find_distro), path)
+
+        outcome = collect(_settings(args), only=[args.explain], make_host=trace)
+        _check_names(outcome)
+        steps = read_trace(path)
+    result = outcome.results[args.explain]
+    known = outcome.known.get(args.explain)
+    if args.json:
+        explained = {"asked": [list(step) for step in steps], **result_of(result)}
+        print(json.dumps(explained, indent=2, sort_keys=True))
+        return 0
+    said = f" {known.help}" if known and known.help else ""
+    print(f"{result.name}, a collector of {result.distribution}.{said}")
+    print("\nIt asked:" if steps else "\nIt asked nothing.")
+    for number, (question, answer) in enumerate(steps, start=1):
+        line = f"{number:4}. {question}: {answer}"
+        print(line if len(line) <= WIDTH else f"{number:4}. {question}:\n          {answer}")
+    print("\n".join(_conclusion(result)))
+    return 0
+
+
+def _conclusion(result: CollectorOutcome) -> list[str]:
+    if result.status != "ok":
+        lines = [f"\nIt failed after {result.seconds:.1f} s ({result.status}): {result.error}"]
+        if result.printed:
+            lines += ["\nIt printed:", *(f"    {line}" for line in result.printed.splitlines())]
+        return lines
+    return [f"\nIt concluded, after {result.seconds:.1f} s:", *_outline(result.value, "    ")]
+
+
+def _outline(value: JSON, indent: str) -> list[str]:
+    """A value for a person: one line for each fact, indented by depth."""
+    lines: list[str] = []
+    pairs = value.items() if isinstance(value, dict) else (("-", item) for item in value)
+    for key, item in pairs:
+        label = f"{indent}{key}" + ("" if key == "-" else ":")
+        short = f"{label} {_brief(item)}"
+        if len(short) <= WIDTH or not isinstance(item, (dict, list)):
+            lines.append(short)
+        else:
+            lines += [label, *_outline(item, indent + "    ")]
+    return lines
+
+
+def _brief(item: JSON) -> str:
+    """A fact on one line."""
+    if isinstance(item, dict):
+        return ", ".join(f"{key} {_brief(inner)}" for key, inner in item.items()) or "none"
+    if isinstance(item, list):
+        return ", ".join(map(_brief, item)) or "none"
+    words = {None: "not known", True: "yes", False: "no"}
+    return words[item] if item is None or isinstance(item, bool) else str(item)
