@@ -20,6 +20,7 @@ from qlmdm_core.rootdoc import Role
 from qlmdm_core.server.app import create_app
 from qlmdm_core.server.invitations import invite
 from qlmdm_core.server.plugin_routes import PluginRoute
+from qlmdm_core.server.settings import LimitSettings
 from qlmdm_core.signing import keys
 from qlmdm_core.signing.gpg import GpgSigner
 from qlmdm_core.store.records import RootDocument
@@ -257,6 +258,26 @@ def test_one_address_that_asks_all_the_time_is_slowed_down(
         assert (slowed.status, slowed.body) == (429, ERROR)
         assert 1 <= int(slowed.headers["retry-after"]) <= 60
         assert ask("203.0.113.8").status == 403
+
+
+def test_strangers_do_not_use_up_what_invited_machines_may_ask(
+    tmp_path: Path, prepared: Path, pairs: list[KeyPair]
+) -> None:
+    limits = LimitSettings(enrolments_per_minute=4)
+    with simulated_server(
+        tmp_path, prepared=prepared, limits=limits, trusted_proxies=("127.0.0.1",)
+    ) as server:
+        token = server.invite(uses=8)
+
+        def enrol(number: int, token: tokens.Token) -> int:
+            client = new(server, pairs[number])
+            send, origin = client.send, {"X-Forwarded-For": f"203.0.113.{number}"}
+            client.send = lambda m, p, b, h: send(m, p, b, {**h, **origin})
+            return post_enrol(client, token).status
+
+        for number in range(4):
+            assert enrol(number, replace(token, secret="0" * 64)) == 403
+        assert [enrol(number, token) for number in range(5)] == [200] * 4 + [429]
 
 
 def test_what_an_invitation_must_be(server: SimulatedServer, tmp_path: Path) -> None:
