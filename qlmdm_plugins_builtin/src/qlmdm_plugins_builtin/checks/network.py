@@ -77,7 +77,7 @@ def judge_firewall(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG00
         return _open(value)
     if value["state"] == "unknown":
         return Verdict(state="unknown", message=_reason(value), evidence=_firewall_evidence(value))
-    if set(families.values()) == {"on"}:
+    if all(state == "on" for state in families.values()):
         return PASS
     message = "the firewall is reported as on, but not for both IPv4 and IPv6"
     return Verdict(state="unknown", message=message, evidence=_firewall_evidence(value))
@@ -197,13 +197,13 @@ def judge_location(required: bool, client: ClientView, now: datetime) -> Verdict
 
     | what was reported                     | required            | not required        |
     |---------------------------------------|---------------------|---------------------|
-    | nothing (the collector is turned off) | unknown             | pass                |
+    | nothing, or the collector failed      | unknown             | pass                |
     | state off                             | fail, with reason   | pass                |
     | state located, with coordinates       | pass                | pass                |
     | state unknown                         | unknown, its reason | unknown, its reason |
     | anything else                         | unknown             | unknown             |
     """
-    if not required and "geolocation" not in client.report:
+    if not required and client.report.get("geolocation", {}).get("status") != "ok":
         return PASS
     value = _object(client, "geolocation") or {}
     state = value.get("state")
