@@ -275,6 +275,38 @@ def test_a_root_document_of_another_server(behind: SimulatedServer) -> None:
     assert (done.returncode, "another server's" in done.stderr) == (3, True), done.stderr
 
 
+def test_a_database_that_is_no_database_is_said_and_left_alone(behind: SimulatedServer) -> None:
+    path = Path(settings_files.load(behind.settings_file, ServerSettings).core.store[9:])
+    behind.store.close()
+    garbage = b"this was a database once" * 1000
+    path.write_bytes(garbage)
+    done = run(behind.settings_file)
+    assert (done.returncode, str(path) in done.stderr) == (3, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.read_bytes() == garbage
+
+
+def test_a_peer_that_stops_sending_costs_nobody_else(
+    behind: SimulatedServer, start: Callable[..., Process], pair: KeyPair
+) -> None:
+    server = start()
+    client = SimulatedClient(server.send, pair)
+    client.enrol(behind.invite())
+    head = f"POST {envelope.SUBMIT} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+    head += "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b"
+    stalled = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(3)]
+    try:
+        for connection in stalled:
+            connection.sendall(head.encode())
+        assert client.submit().is_receipt
+    finally:
+        for connection in stalled:
+            connection.close()
+    assert client.submit().is_receipt
+    assert server.stop() == 0
+    assert "Traceback" not in server.text()
+
+
 def test_a_server_that_was_never_set_up(tmp_path: Path) -> None:
     done = run(tmp_path / "none.yml")
     assert done.returncode == 2
