@@ -27,7 +27,7 @@ from qlmdm_core.client.plan import Descriptor, FindDistro
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.spool import Entry, Spool
 from qlmdm_core.client.state import COLLECTED, PRIVATE_KEY, State
-from qlmdm_core.errors import SpoolError
+from qlmdm_core.errors import SpoolError, UsageError
 from qlmdm_core.settings import Loaded
 
 RETRY_SECONDS = 3600.0
@@ -93,17 +93,38 @@ def collect_to_spool(
     *,
     only: Collection[str] | None = None,
     replay: str | None = None,
+    now: Callable[[], float] = time.time,
 ) -> tuple[Entry, Outcome]:
     """Run what is due (or named) and store one record; the caller holds the cycle lock.
 
-    Raises `SpoolError` if it can't be stored; then everything is due again.
+    Raises `SpoolError` if it can't be stored; then everything is due again. Raises
+    `UsageError` if a name in `only` does not exist; then nothing is stored.
     """
-    history = _History(state, loaded.core.collect_interval)
+    begun = now()
+    history = _History(state, loaded.core.collect_interval, begun)
     outcome = collect(loaded, only=only, due=history.is_due, make_host=host_maker(replay))
-    record = make_record(outcome, lambda: state.secret(PRIVATE_KEY), spool.report())
+    check_names(outcome)
+    record = make_record(outcome, lambda: state.secret(PRIVATE_KEY), spool.report(), begun)
     entry = spool.put(record)
     history.write(outcome)
     return entry, outcome
+
+
+def check_names(outcome: Outcome) -> None:
+    """Raise `UsageError` for collectors that do not exist, with those that do."""
+    if not outcome.unknown:
+        return
+    wrong = sorted(outcome.unknown)
+    import difflib
+
+    near = difflib.get_close_matches(wrong[0], outcome.names, 1)
+    known = ", ".join(sorted(outcome.names)) or "none"
+    raise UsageError(
+        f"there is no collector {', '.join(map(repr, wrong))}"
+        + (f"; did you mean {near[0]}?" if near else "")
+        + f"\nthere are: {known}"
+        + "".join(f"\nfailed: {failure}" for failure in outcome.failures)
+    )
 
 
 # --- what is due ------------------------------------------------------------------------------
@@ -112,10 +133,10 @@ def collect_to_spool(
 class _History:
     """When each collector ran last, and whether it went well."""
 
-    def __init__(self, state: State, cycle: float) -> None:
+    def __init__(self, state: State, cycle: float, now: float) -> None:
         self._state = state
         self._cycle = cycle
-        self._now = time.time()
+        self._now = now
         try:
             self._runs = state.read_json(COLLECTED) or {}
         except SpoolError:
@@ -147,14 +168,17 @@ class _History:
 
 
 def make_record(
-    outcome: Outcome, private_key: Callable[[], bytes], spool: Mapping[str, JSON]
+    outcome: Outcome,
+    private_key: Callable[[], bytes],
+    spool: Mapping[str, JSON],
+    now: float,
 ) -> dict[str, JSON]:
     """The record of one collect. `private_key` is only asked for if there is a private value."""
     import uuid  # as above, see _with_hash
 
     return {
         "rid": str(uuid.uuid4()),
-        "collected_at": iso(time.time()),
+        "collected_at": iso(now),
         "collectors": {
             name: _with_hash(result, private_key)
             for name, result in sorted(outcome.results.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 import sys
@@ -13,7 +12,13 @@ from typing import Any
 
 from qlmdm_core import cli, settings
 from qlmdm_core.api import JSON, Host
-from qlmdm_core.client.collect import collect, collect_to_spool, host_maker, result_of
+from qlmdm_core.client.collect import (
+    check_names,
+    collect,
+    collect_to_spool,
+    host_maker,
+    result_of,
+)
 from qlmdm_core.client.isolation import CollectorOutcome, Outcome
 from qlmdm_core.client.plan import FindDistro
 from qlmdm_core.client.settings import ClientSettings, StandaloneSettings
@@ -50,8 +55,6 @@ def _main(argv: Sequence[str]) -> int:
     loaded = settings.load(settings.find_file("client", args.settings), ClientSettings)
     with State.open() as state, state.lock(), _open_spool(state, loaded) as spool:
         entry, outcome = collect_to_spool(state, loaded, spool, only=args.only)
-        # A record of nothing does no harm; that a name was mistyped has to be told.
-        _check_names(outcome)
     _tell_failures(outcome)
     failed = sum(1 for result in outcome.results.values() if result.status != "ok")
     print(f"stored {entry.rid}: {len(outcome.results)} collectors, {failed} of them failed")
@@ -95,21 +98,6 @@ def _open_spool(state: State, loaded: Loaded[ClientSettings]) -> Spool:
     return Spool(state.spool_path, max_bytes=core.spool_max_bytes, max_age=core.spool_max_age)
 
 
-def _check_names(outcome: Outcome) -> None:
-    """Raise `UsageError` for collectors that do not exist, with those that do."""
-    if not outcome.unknown:
-        return
-    wrong = sorted(outcome.unknown)
-    near = difflib.get_close_matches(wrong[0], outcome.names, 1)
-    known = ", ".join(sorted(outcome.names)) or "none"
-    raise UsageError(
-        f"there is no collector {', '.join(map(repr, wrong))}"
-        + (f"; did you mean {near[0]}?" if near else "")
-        + f"\nthere are: {known}"
-        + "".join(f"\nfailed: {failure}" for failure in outcome.failures)
-    )
-
-
 def _tell_failures(outcome: Outcome) -> None:
     for failure in outcome.failures:
         print(f"{PROG}: {failure}", file=sys.stderr)
@@ -129,7 +117,7 @@ def _print_report(args: argparse.Namespace) -> int:
     outcome = collect(
         _settings(args), only=args.only, make_host=host_maker(args.replay, args.record)
     )
-    _check_names(outcome)
+    check_names(outcome)
     _tell_failures(outcome)
     if args.record is not None:
         print(
@@ -170,7 +158,7 @@ def _explain(args: argparse.Namespace) -> int:
             return TracingHost(make(name, find_distro), path)
 
         outcome = collect(_settings(args), only=[args.explain], make_host=trace)
-        _check_names(outcome)
+        check_names(outcome)
         steps = read_trace(path)
     result = outcome.results[args.explain]
     known = outcome.known.get(args.explain)
@@ -190,11 +178,11 @@ def _explain(args: argparse.Namespace) -> int:
 
 def _conclusion(result: CollectorOutcome) -> list[str]:
     if result.status != "ok":
-        lines = [f"\nIt failed after {result.seconds:.1f} s ({result.status}): {result.error}"]
+        lines = [f"\nIt failed after {result.seconds:.2f} s ({result.status}): {result.error}"]
         if result.printed:
             lines += ["\nIt printed:", *(f"    {line}" for line in result.printed.splitlines())]
         return lines
-    return [f"\nIt concluded, after {result.seconds:.1f} s:", *_outline(result.value, "    ")]
+    return [f"\nIt concluded, after {result.seconds:.2f} s:", *_outline(result.value, "    ")]
 
 
 def _outline(value: JSON, indent: str) -> list[str]:

@@ -171,7 +171,9 @@ def _say_text(text: str) -> str:
     lines = text.strip().splitlines()
     if not lines:
         return "nothing"
-    return lines[0][:80] if len(lines) == 1 else f"{len(lines)} lines: {lines[0][:80]} …"
+    first = " ".join(lines[0].split())
+    few = first if len(first) <= 80 else f"{first[:80]} …"
+    return few if len(lines) == 1 else f"{len(lines)} lines: {few.removesuffix(' …')} …"
 
 
 def _say_names(names: list[str]) -> str:
