@@ -443,6 +443,11 @@ IPTABLES = [
     ("off", "DROP", ["-A INPUT -m pkttype --pkt-type unicast -j ACCEPT"]),
     ("off", "ACCEPT", ["-A INPUT -j site-in", "-A site-in -j RETURN", "-A site-in -j DROP"]),
     ("off", "ACCEPT", ["-A INPUT -m set --match-set blocked src -j DROP"]),
+    ("off", "ACCEPT", ["-A INPUT -m set ! --match-set country src -j DROP"]),
+    ("off", "DROP", ["-A INPUT -m set ! --match-set blocked src -j ACCEPT"]),
+    ("off", "ACCEPT", ["-A INPUT -m mark --mark 0 -j DROP"]),
+    ("on", "DROP", ["-A INPUT -m mark --mark 0x1/0xff -j ACCEPT"]),
+    ("unknown", "DROP", ["-A INPUT -m mark --mark 0 -j ACCEPT"]),
     ("unknown", "DROP", ["-A INPUT -m bpf --bytecode 4 -j ACCEPT"]),
     ("unknown", "ACCEPT", ["-A INPUT -j NFQUEUE --queue-num 1"]),
     ("unknown", "ACCEPT", ["-A INPUT -j elsewhere"]),
@@ -544,6 +549,61 @@ def test_a_machine_that_shows_nothing_is_unknown(tmp_path: Path) -> None:
     value = collect(RecordedMachine(tmp_path).host())
     assert value["state"] == "unknown"
     assert value["reason"]
+
+
+UFW_RULES = """*filter
+:INPUT {policy} [0:0]
+:ufw-before-input - [0:0]
+:ufw-after-input - [0:0]
+:ufw-after-logging-input - [0:0]
+:ufw-logging-deny - [0:0]
+:ufw-not-local - [0:0]
+:ufw-skip-to-policy-input - [0:0]
+:ufw-user-input - [0:0]
+-A INPUT -j ufw-before-input
+-A INPUT -j ufw-after-input
+-A INPUT -j ufw-after-logging-input
+-A ufw-after-input -p udp -m udp --dport 137 -j ufw-skip-to-policy-input
+-A ufw-after-input -m addrtype --dst-type BROADCAST -j ufw-skip-to-policy-input
+-A ufw-after-logging-input -m limit --limit 3/min -j LOG --log-prefix "[UFW BLOCK] "
+-A ufw-before-input -i lo -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+-A ufw-before-input -p icmp -m icmp --icmp-type 8 -j ACCEPT
+-A ufw-before-input -p udp -m udp --sport 67 --dport 68 -j ACCEPT
+-A ufw-before-input -j ufw-not-local
+-A ufw-before-input -d 224.0.0.251/32 -p udp -m udp --dport 5353 -j ACCEPT
+-A ufw-before-input -j ufw-user-input
+-A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN
+-A ufw-not-local -m addrtype --dst-type MULTICAST -j RETURN
+-A ufw-not-local -m limit --limit 3/min --limit-burst 10 -j ufw-logging-deny
+-A ufw-not-local -j DROP
+-A ufw-skip-to-policy-input -j {policy}
+-A ufw-user-input -p tcp -m tcp --dport 22 -m comment --comment "'dapp_OpenSSH'" -j ACCEPT
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(("policy", "state"), [("DROP", "on"), ("ACCEPT", "off")])
+def test_the_rules_that_ufw_makes(tmp_path: Path, policy: str, state: str) -> None:
+    text = UFW_RULES.format(policy=policy)
+    machine = RecordedMachine(tmp_path).command(["iptables-save"], text)
+    value = collect(machine.command(["ip6tables-save"], text).host())
+    assert (value["state"], value["front_end"]) == (state, "ufw")
+
+
+def test_the_reverse_path_filter_of_nixos_is_no_firewall(tmp_path: Path) -> None:
+    text = """*mangle
+:PREROUTING ACCEPT [0:0]
+:nixos-fw-rpfilter - [0:0]
+-A PREROUTING -j nixos-fw-rpfilter
+-A nixos-fw-rpfilter -m rpfilter --validmark -j RETURN
+-A nixos-fw-rpfilter -p udp -m udp --sport 67 --dport 68 -j RETURN
+-A nixos-fw-rpfilter -j DROP
+COMMIT
+"""
+    machine = RecordedMachine(tmp_path).command(["iptables-save"], text)
+    assert collect(machine.host())["ipv4"] == "off"
 
 
 # --- the listing --------------------------------------------------------------------------

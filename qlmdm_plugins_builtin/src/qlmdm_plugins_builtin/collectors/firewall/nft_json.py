@@ -15,6 +15,9 @@ from qlmdm_plugins_builtin.collectors.firewall.nft_match import conditions_of, t
 from qlmdm_plugins_builtin.collectors.firewall.packets import Condition, Truth, fixed
 from qlmdm_plugins_builtin.collectors.firewall.walk import Chain, Key, Rule, Ruleset
 
+MAX_ELEMENTS = 64
+"""A longer named set is taken as one whose elements are not shown."""
+
 _VERDICTS = {"accept": "accept", "drop": "drop", "reject": "drop", "return": "return"}
 _FEW = ("source", "source_port", "destination_port")
 _JUMPS = ("jump", "goto")
@@ -152,7 +155,8 @@ class _Seen:
         """The elements of a named set, where they are shown (`--terse` leaves them out)."""
         if isinstance(right, str) and right.startswith("@"):
             elements = self.sets.get((key[0], key[1], right[1:]))
-            return {"set": elements} if elements else right
+            if isinstance(elements, list) and 0 < len(elements) <= MAX_ELEMENTS:
+                return {"set": elements}
         return right
 
     def _verdict_map(

@@ -60,6 +60,9 @@ class Condition:
 
     def met_by(self, packet: Packet) -> Truth:
         """Whether the packet meets it. A field that is not known is PARTLY."""
+        if self.negated and (self.field == "listed" or any(v[:1] == "@" for v in self.values)):
+            # Who is not in a list: most, but the list may be that of a country.
+            return Truth.SOMETIMES
         judge = _JUDGES.get(self.field)
         found = judge(self.values, packet) if judge else Truth.PARTLY
         return _NEGATED.get(found, found) if self.negated else found
@@ -113,6 +116,8 @@ _NEVER_OURS = {
     "ip": ("127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"),
     "ip6": ("::1/128", "ff00::/8"),
 }
+_LONG_LIST = 200
+"""So many networks are a list of hosts or of a country, and not the internet."""
 _LOW_PORTS = (1, 1023)
 _CLIENT_PORTS = (32768, 60999)  # ip_local_port_range of a Linux that sends
 
@@ -165,6 +170,8 @@ def _network(
 
 
 def _from_anywhere(values: tuple[str, ...], family: str) -> bool:
+    if len(values) > _LONG_LIST:
+        return False
     spans = [span for span in map(_network, values) if span]
     held = 0
     for sample in _SAMPLES[family]:
@@ -245,11 +252,12 @@ def _any_tcp_flag(values: tuple[str, ...], packet: Packet) -> Truth:
 
 
 def _mark(values: tuple[str, ...], _packet: Packet) -> Truth:
-    """A packet that comes in has the mark 0."""
+    """A packet that comes in has no mark, unless a rule that we do not follow gave it one."""
     try:
-        return _yes(any(int(value.split("/", 1)[0], 0) == 0 for value in values))
+        unmarked = any(int(value.split("/", 1)[0], 0) == 0 for value in values)
     except ValueError:
         return Truth.PARTLY
+    return Truth.PARTLY if unmarked else Truth.NO
 
 
 def _packet_type(values: tuple[str, ...], _packet: Packet) -> Truth:
