@@ -648,6 +648,16 @@ def test_the_listing_for_people(tmp_path: Path, state: str, policy: str, rules: 
         ("on", "ACCEPT", "    1    40 DROP    all  --  *   *  0.0.0.0/0  0.0.0.0/0"),
         ("on", "ACCEPT", "    1    40 DROP    0    --  !lo *  0.0.0.0/0  0.0.0.0/0"),
         ("off", "DROP", "    1    40 ACCEPT  all  --  *   *  0.0.0.0/0  0.0.0.0/0"),
+        (
+            "on",
+            "ACCEPT",
+            " 1 40 DROP  all  --  *   *  0.0.0.0/0  0.0.0.0/0  ADDRTYPE match dst-type LOCAL",
+        ),
+        (
+            "off",
+            "ACCEPT",
+            " 1 40 DROP  all  --  *   *  0.0.0.0/0  0.0.0.0/0  ADDRTYPE match dst-type !LOCAL",
+        ),
         ("off", "ACCEPT", "    0     0 DROP    all  --  lo  *  192.0.2.1  0.0.0.0/0"),
         ("off", "ACCEPT", "    1    40         all  --  *   *  0.0.0.0/0  0.0.0.0/0"),
         (

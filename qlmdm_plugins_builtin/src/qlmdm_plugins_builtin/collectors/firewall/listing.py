@@ -21,6 +21,7 @@ _COMMENT = re.compile(r"/\*.*?\*/")
 _OF_TARGET = re.compile(r"\b(?:reject-with|LOG|NFLOG|ULOG|MARK|CONNMARK|nflog-group)\b.*")
 _PORTS = re.compile(r"(?:multiport )?\b([sd])(?:pts?|ports):?\s*(!)?\s?(\S+)")
 _STATES = re.compile(r"\b(?:ct)?state (\S+)")
+_KINDS = re.compile(r"\bADDRTYPE match (dst|src)-type (!)?(\S+)")
 _HIDDEN = fixed(Truth.OPAQUE)
 """The interface that is not shown."""
 
@@ -113,6 +114,10 @@ def _extensions(text: str) -> list[Condition]:
     if states := _STATES.search(rest):
         found.append(Condition("ct_state", tuple(states[1].split(","))))
         rest = rest.replace(states[0], "", 1)
+    if kinds := _KINDS.search(rest):
+        field = "destination_type" if kinds[1] == "dst" else "source_type"
+        found.append(Condition(field, tuple(kinds[3].split(",")), bool(kinds[2])))
+        rest = rest.replace(kinds[0], "", 1)
     rest = rest.strip()
     if rest.startswith("limit:"):
         found.append(fixed(Truth.SOMETIMES))
