@@ -11,7 +11,7 @@ import pytest
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import NotAllowed
 from qlmdm_core.testing.store_contract import samples
-from qlmdm_core.testing.store_contract.engine import StoreFixtures
+from qlmdm_core.testing.store_contract.engine import Engine, StoreFixtures
 from qlmdm_core.testing.store_contract.samples import HOSTILE, KEPT, NOW
 
 
@@ -68,6 +68,14 @@ class ClientsContract(StoreFixtures):
         assert client.hostname == (name or "\n")
         assert client.tags == (name,)
         assert client.flags == {name: {name: [name]}}
+
+    @pytest.mark.parametrize("name", HOSTILE)
+    def test_clients_are_found_by_any_hostname(
+        self, engine: Engine, store: Store, name: str
+    ) -> None:
+        if "\0" in name and not engine.compares_nul:
+            pytest.skip("this engine compares text only up to a NUL")
+        samples.enrolled(store, "c1", hostname=name or "\n")
         page = store.clients(limit=1)
         assert [found.cid for found in page.clients] == ["c1"]
         assert [found.cid for found in store.clients_named(name or "\n")] == ["c1"]

@@ -37,6 +37,8 @@ class Engine:
     """None: clients are enrolled one by one."""
     many: int = 1_000
     """How many clients make a long list."""
+    compares_nul: bool = True
+    """False: text ends at a NUL when this engine (an emulator) compares it. It is kept whole."""
     crash: Callable[[], None] | None = None
     """Kill the database's own processes and start them again; None: it has none."""
 
