@@ -6,13 +6,14 @@ place of a person is never sent or kept in the clear.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qlmdm_core import JSON, Host, unknown
-from qlmdm_plugins_builtin.collectors.geolocation import provider
 from qlmdm_plugins_builtin.collectors.geolocation.points import same_place
-from qlmdm_plugins_builtin.collectors.geolocation.scan import hear
 from qlmdm_plugins_builtin.collectors.geolocation.settings import GeolocationSettings
+
+if TYPE_CHECKING:
+    from qlmdm_plugins_builtin.collectors.geolocation.provider import Place
 
 __all__ = ["GeolocationSettings", "Memory", "collect", "same_place"]
 
@@ -46,6 +47,10 @@ def collect(
         return _off("geolocation is not turned on in the settings")
     if not keepers:
         return _off("there are no secret-keepers yet to encrypt a location to")
+    # Loaded on use: the settings of this package are read in every cycle, also while it is off.
+    from qlmdm_plugins_builtin.collectors.geolocation import provider
+    from qlmdm_plugins_builtin.collectors.geolocation.scan import hear
+
     heard = hear(host, config)
     if heard.why:
         return unknown(heard.why, **_NOWHERE)
@@ -70,7 +75,7 @@ def _off(reason: str) -> JSON:
     return {"state": "off", "reason": reason, **_NOWHERE}
 
 
-def _located(place: provider.Place, decimals: int, source: str) -> JSON:
+def _located(place: Place, decimals: int, source: str) -> JSON:
     """The value, no finer than the site wants to know."""
     rounding = _METERS_PER_DEGREE / 10**decimals / 2
     return {
