@@ -6,15 +6,12 @@ tests can put faults between client and server.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 
@@ -26,52 +23,8 @@ from qlmdm_core.client.spool import Spool
 from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
 from qlmdm_core.errors import TransportError, TrustError, UsageError
+from qlmdm_core.testing.http import Wire, served
 from qlmdm_core.testing.server import SimulatedServer, simulated_server
-
-
-@dataclass
-class Wire:
-    """What lies between client and server; `meddle` may replace any answer."""
-
-    url: str = ""
-    requests: list[str] = field(default_factory=list)
-    meddle: Callable[[str, bytes], tuple[str, bytes]] | None = None
-    """(path, the server's answer) to (status line, body)."""
-
-
-@contextlib.contextmanager
-def served(app: Any) -> Iterator[Wire]:
-    """The application on loopback."""
-    wire = Wire()
-
-    def between(environ: Any, start_response: Any) -> Any:
-        path = environ["PATH_INFO"]
-        wire.requests.append(path)
-        if wire.meddle is None:
-            return app(environ, start_response)
-        body = b"".join(app(environ, lambda *_: None))
-        status, body = wire.meddle(path, body)
-        start_response(status, [("Content-Length", str(len(body)))])
-        return [body]
-
-    class Quiet(WSGIRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    class Server(WSGIServer):
-        def handle_error(self, *args: object) -> None:
-            pass
-
-    httpd = make_server("127.0.0.1", 0, between, Server, Quiet)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        wire.url = f"http://127.0.0.1:{httpd.server_address[1]}"
-        yield wire
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-        thread.join()
 
 
 @dataclass
