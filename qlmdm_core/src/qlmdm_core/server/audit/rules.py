@@ -81,7 +81,10 @@ def rules(
 
 
 def version(rules: Sequence[Rule], unknown_grace_period: float) -> str:
-    """Changes when any rule does: then the whole fleet has to be judged anew."""
+    """Changes when any rule does: then the whole fleet has to be judged anew.
+
+    The help text counts, since it names the limits that a plugin's settings gave the check.
+    """
     described = [
         (
             rule.name,
@@ -89,7 +92,7 @@ def version(rules: Sequence[Rule], unknown_grace_period: float) -> str:
             rule.grace_period,
             rule.alert_frequency,
             sorted(rule.tags),
-            rule.check.help if rule.owner == "settings" else "",
+            rule.check.help,
         )
         for rule in rules
     ]
