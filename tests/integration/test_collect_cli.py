@@ -444,17 +444,20 @@ def test_ctrl_c_leaves_no_process(site: Path, tmp_path: Path) -> None:
     )
     code = "import sys; from qlmdm_core.client.collect_cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "--stdout", "--only", "sleeper"]
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    give_up = time.monotonic() + 60
-    while not started.exists():
-        assert process.poll() is None
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        give_up = time.monotonic() + 60
+        while not started.exists():
+            assert process.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"interrupted" in errors
     assert reaper.child_pids(os.getpid()) == []

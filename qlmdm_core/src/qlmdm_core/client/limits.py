@@ -48,11 +48,13 @@ def apply(limits: Limits) -> None:
         # Counts everything of this user, so what runs already comes on top. Root isn't held
         # by it, but users to whom root's children change would be.
         _lower(resource.RLIMIT_NPROC, tasks_on_machine() + limits.processes)
-    with (
-        contextlib.suppress(OSError),
-        open("/proc/self/oom_score_adj", "w", encoding="ascii") as file,
-    ):
-        file.write("1000")  # when memory runs out, this goes first: proc_pid_oom_score_adj(5)
+    with contextlib.suppress(OSError):
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            # When memory runs out, this goes first: proc_pid_oom_score_adj(5).
+            os.write(fd, b"1000")
+        finally:
+            os.close(fd)
 
 
 def be_nice(niceness: int) -> None:
@@ -72,8 +74,11 @@ def _lower(kind: int, value: int) -> None:
 def tasks_on_machine() -> int:
     """How many processes and threads there are: the fourth field of /proc/loadavg, proc(5)."""
     try:
-        with open("/proc/loadavg", encoding="ascii") as file:
-            return int(file.read().split()[3].partition("/")[2])
+        fd = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return int(os.read(fd, 200).split()[3].partition(b"/")[2])
+        finally:
+            os.close(fd)
     except (OSError, ValueError, IndexError):
         return 0
 
