@@ -1,0 +1,106 @@
+"""Fresh environments, as a site has them: wheels that are built here, and what they declare."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+OURS = sorted(path.parent for path in ROOT.glob("qlmdm_*/pyproject.toml"))
+
+
+def run_bare(
+    *command: str | Path, cwd: Path | None = None, status: tuple[int, ...] = (0,), **env: str
+) -> str:
+    """Run a program in a nearly empty environment; its output, or a failed test with it."""
+    result = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd or "/",
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **env},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert result.returncode in status, f"{command}: {result.stdout}{result.stderr}"
+    return result.stdout
+
+
+def declared(requirements: list[str] | None, extras: set[str]) -> Iterator[Requirement]:
+    """Those requirements that hold here, with these extras."""
+    for text in requirements or []:
+        requirement = Requirement(text)
+        contexts: list[dict[str, str]] = [{"extra": extra} for extra in (extras or {""})]
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate(context) for context in contexts):
+            yield requirement
+
+
+def dependencies(projects: list[importlib.metadata.Distribution]) -> set[str]:
+    """The names of all third-party distributions that these declare, however indirectly."""
+    found: set[str] = set()
+    pending = [r for project in projects for r in declared(project.requires, {"", "server"})]
+    while pending:
+        requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
+        if name not in found and not name.startswith("qlmdm-"):
+            found.add(name)
+            requires = importlib.metadata.distribution(name).requires
+            pending += declared(requires, requirement.extras)
+    return found
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheels of our distributions and of the example, each built once."""
+    folder = tmp_path_factory.mktemp("wheels")
+    for project in [*OURS, ROOT / "examples/qlmdm_acme"]:
+        command = ("-m", "build", "--wheel", "--no-isolation", "--outdir", folder, project)
+        run_bare(sys.executable, *command)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment(
+    wheels: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Sequence[str]], Path]:
+    """Makes a fresh environment with the wheels that match these patterns; its bin folder.
+
+    The declared dependencies are links to those of the environment that runs the tests, so
+    that nothing is downloaded; whatever else it has is not there.
+    """
+
+    def make(patterns: Sequence[str]) -> Path:
+        folder = tmp_path_factory.mktemp("downstream")
+        fresh = folder / "with a space"
+        venv.create(fresh, symlinks=True)
+        python = fresh / "bin/python"
+        offline = ("--no-index", "--no-deps", "--disable-pip-version-check", "--no-compile")
+        chosen = sorted(path for pattern in patterns for path in wheels.glob(pattern))
+        run_bare(sys.executable, "-m", "pip", "--python", python, "install", *offline, *chosen)
+        links = folder / "dependencies"
+        links.mkdir()
+        for name in dependencies([importlib.metadata.distribution("qlmdm-core")]):
+            distribution = importlib.metadata.distribution(name)
+            for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
+                if not (links / top).exists():
+                    (links / top).symlink_to(Path(str(distribution.locate_file(top))))
+        (site,) = fresh.glob("lib/python3*/site-packages")
+        (site / "dependencies.pth").write_text(f"{links}\n")
+        return fresh / "bin"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., str]:
+    """`run_bare`, for the tests."""
+    return run_bare
