@@ -80,7 +80,8 @@ def new_client(enrolment: Enrolment, cid: str, invited: Document) -> Document:
 def key(db: Mongo, fingerprint: str) -> ClientKey | None:
     """Whose key this is."""
     found = db["clients"].find_one(
-        {"fingerprint": fingerprint}, {"public_key": 1, "status": 1, "fingerprint": 1}
+        {"fingerprint": fingerprint},
+        dict.fromkeys(("fingerprint", "public_key", "status", "mid"), 1),
     )
     if found is None:
         return None
@@ -89,6 +90,7 @@ def key(db: Mongo, fingerprint: str) -> ClientKey | None:
         cid=found["_id"],
         public_key=found["public_key"],
         status=found["status"],
+        mid=found["mid"],
     )
 
 

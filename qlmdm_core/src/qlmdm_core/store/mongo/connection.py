@@ -102,7 +102,7 @@ def connection_of(url: str) -> Connection:
     where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{name}"
     if not name or "/" in name or not parts.netloc:
         raise SettingsError(
-            f"{where} names no database: expected mongodb://HOST/DATABASE", key="store.url"
+            f"{where} names no database: expected mongodb://HOST/DATABASE", key="store"
         )
 
     def connect() -> Client:
@@ -125,7 +125,7 @@ def connection_of(url: str) -> Connection:
             raise SettingsError(
                 f"{where} can't be used: {type(error).__name__}; see MongoDB's documentation of "
                 "connection strings (a %, : or @ in a password must be encoded)",
-                key="store.url",
+                key="store",
             ) from None
 
     return Connection(connect, name, where)
@@ -148,7 +148,7 @@ def explain(where: str, error: PyMongoError) -> StoreError:
     if isinstance(error, OperationFailure):
         if error.code in _REFUSED:
             return StoreUnavailableError(
-                f"{where}: MongoDB refuses: {text}; see user, password and authSource in store.url"
+                f"{where}: MongoDB refuses: {text}; see user, password and authSource in store"
             )
         if error.code in _AWAY or error.has_error_label("RetryableWriteError"):
             return StoreUnavailableError(f"{where}: MongoDB can't do it now: {text}")

@@ -237,7 +237,8 @@ def issues(
     if cid is not None:
         conditions.append(("cid = ?", cid))
     if check is not None:
-        conditions.append(("check_name = ?", check))
+        # A client has few issues and a check has many: the + keeps its index out of the choice.
+        conditions.append(("+check_name = ?" if cid is not None else "check_name = ?", check))
     if due_by_ms is not None:
         conditions.append(("alert_due_at <= ?", due_by_ms))
     where = " AND ".join(condition for condition, _ in conditions)
@@ -245,8 +246,10 @@ def issues(
         where += " AND closed_at IS NULL"
     if is_open is False:
         where += " AND closed_at IS NOT NULL"
+    # Asked each minute, usually in vain: what it costs is what is due, not what is open.
+    index = "INDEXED BY issues_due" if due_by_ms is not None and cid is check is None else ""
     rows = db.execute(
-        f"SELECT {_ISSUE_COLUMNS} FROM issues WHERE {where} ORDER BY issue_id LIMIT ?",
+        f"SELECT {_ISSUE_COLUMNS} FROM issues {index} WHERE {where} ORDER BY issue_id LIMIT ?",
         (*(value for _, value in conditions), limit),
     )
     return [_issue(row) for row in rows]

@@ -12,7 +12,7 @@ from qlmdm_core.store.sqlite.connection import explained
 
 APPLICATION_ID = 0x716C6D64  # "qlmd": PRAGMA application_id, and file(1), tell whose file it is
 
-_QUICK_CHECK_BYTES = 32 << 20  # a larger file takes too long to read at each start
+_QUICK_CHECK_BYTES = 8 << 20  # a larger file takes too long to read at each start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,8 @@ _FIRST = (
     "CREATE INDEX issues_by_check ON issues (check_name, issue_id)",
     "CREATE INDEX issues_open ON issues (issue_id) WHERE closed_at IS NULL",
     "CREATE INDEX issues_open_by_client ON issues (cid, issue_id) WHERE closed_at IS NULL",
-    "CREATE INDEX issues_due ON issues (alert_due_at) WHERE closed_at IS NULL",
+    "CREATE INDEX issues_open_by_check ON issues (check_name, issue_id) WHERE closed_at IS NULL",
+    "CREATE INDEX issues_due ON issues (alert_due_at, issue_id) WHERE closed_at IS NULL",
     "CREATE INDEX issues_closed ON issues (issue_id) WHERE closed_at IS NOT NULL",
 )
 
