@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,31 +96,41 @@ class Connection:
                 self._client = None
 
 
-def connection_of(url: str) -> Connection:
+def connection_of(url: str, *, wait_seconds: float = WAIT_SECONDS) -> Connection:
     """The connection that a URL means; nothing is sent yet."""
-    parts = urlsplit(url)
+    # For messages: only what comes after the last @, wherever it is, so that a password with
+    # a slash or a question mark that was not encoded is not shown either.
+    scheme, _, rest = url.partition("://")
+    where = f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that does not close
+        raise SettingsError(f"{where} is no URL", key="store") from None
     name = parts.path.removeprefix("/")
-    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{name}"
     if not name or "/" in name or not parts.netloc:
         raise SettingsError(
-            f"{where} names no database: expected mongodb://HOST/DATABASE", key="store"
+            f"{where} names no database: expected mongodb://HOST/DATABASE (a / or ? in a "
+            "password must be encoded)",
+            key="store",
         )
 
     def connect() -> Client:
         try:
-            return MongoClient(
+            return _strict_client(
                 url,
                 # What was acknowledged is in the journals of a majority, whatever the URL says.
                 w="majority",
                 journal=True,
-                wTimeoutMS=int(WAIT_SECONDS * 1000),
+                wTimeoutMS=int(wait_seconds * 1000),
                 read_preference=ReadPreference.PRIMARY,
-                serverSelectionTimeoutMS=int(WAIT_SECONDS * 1000),
+                serverSelectionTimeoutMS=int(wait_seconds * 1000),
                 connectTimeoutMS=5_000,
-                socketTimeoutMS=int(2 * WAIT_SECONDS * 1000),
+                socketTimeoutMS=int(2 * wait_seconds * 1000),
                 tz_aware=True,
                 appname="qlmdm",
             )
+        except UserWarning as warning:
+            raise SettingsError(f"{where} can't be used: {warning}", key="store") from None
         except (InvalidURI, ConfigurationError, ValueError) as error:
             # The error may repeat the URL, with its password.
             raise SettingsError(
@@ -129,6 +140,13 @@ def connection_of(url: str) -> Connection:
             ) from None
 
     return Connection(connect, name, where)
+
+
+def _strict_client(url: str, **options: Any) -> Client:
+    """A client; an option that is wrong is an error. (PyMongo warns, and leaves it away: `tls`.)"""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        return MongoClient(url, **options)
 
 
 @contextmanager
