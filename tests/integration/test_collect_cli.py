@@ -460,7 +460,7 @@ def test_ctrl_c_leaves_no_process(site: Path, tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"interrupted" in errors
-    assert reaper.child_pids(os.getpid()) == []
+    assert [reaper.describe(pid) for pid in reaper.child_pids(os.getpid())] == []
 
 
 def test_help_shows_examples_and_exit_status(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import textwrap
 import threading
@@ -136,7 +137,11 @@ BAD_RUNS: dict[str, tuple[str, str, str]] = {
     "prints-a-gigabyte": ("while True: print('x' * 65536)", "too_big", "printed more than"),
     "writes-a-gigabyte": ("while True: os.write(2, b'x' * 65536)", "too_big", "printed more than"),
     "eats-memory": ("x = []\nwhile True: x.append(bytearray(1 << 24))", "error", "MemoryError"),
-    "forks-for-ever": ("while True: os.fork()", "limit", "started more than 80 processes"),
+    "forks-for-ever": (
+        "while True: os.fork()",
+        "limit|error",  # who is not root soon gets no process any more, which raises
+        "started more than 80 processes|BlockingIOError",
+    ),
     "forks-and-leaves": ("while True:\n    if os.fork(): os._exit(0)", "crashed", "status 0"),
     "returns-nothing": ("return None", "invalid", "NoneType"),
     "returns-a-list": ("return [1]", "invalid", "list"),
@@ -237,7 +242,7 @@ def test_a_bad_collector_fails_for_itself(all_bad: Outcome, name: str) -> None:
     _, statuses, message = BAD_RUNS[name]
     result = all_bad.results[name]
     assert result.status in statuses.split("|"), result
-    assert message in result.error
+    assert re.search(message, result.error)
     if result.status != "ok":
         assert result.value is None
         assert result.error
@@ -349,7 +354,11 @@ BAD_IMPORTS: dict[str, tuple[str, str]] = {
     "import-stops": ("import os; os.kill(os.getpid(), 19)", "longer than 3 seconds to import"),
     "import-prints": ("while True: print('x' * 65536)", "printed more than"),
     "import-eats": ("x = []\nwhile True: x.append(bytearray(1 << 24))", "MemoryError"),
-    "import-forks": ("import os\nwhile True: os.fork()", "started more than 80 processes"),
+    "import-forks": (
+        "import os\nwhile True: os.fork()",
+        # or who is not root soon gets no process any more, and all copies say so at once
+        "started more than 80 processes|BlockingIOError|no message",
+    ),
     "import-closes": ("import os; os.closerange(3, 100)", "its process"),
     "import-babbles": ("import os; os.write(3, b'x' * 5000)", "no message"),
     "hook-raises": (
@@ -391,7 +400,7 @@ def test_a_bad_distribution_fails_for_itself(site: Path, use_cgroups: bool) -> N
     failed = {failure.distribution: failure.error for failure in outcome.failures}
     assert set(failed) == set(BAD_IMPORTS)
     for name, (_, message) in BAD_IMPORTS.items():
-        assert message in failed[name], (name, failed[name])
+        assert re.search(message, failed[name]), (name, failed[name])
     orphan = outcome.results.pop("orphan")
     assert orphan.status == "crashed"
     assert "dies-when-told-to-start" in orphan.error
@@ -735,7 +744,7 @@ def test_when_the_client_is_ended_nothing_is_left(
     os.kill(pid, number)
     os.waitpid(pid, 0)
     if number == signal.SIGINT:  # it waits until it has seen that everything ended
-        assert reaper.child_pids(os.getpid()) == []
+        assert [reaper.describe(pid) for pid in reaper.child_pids(os.getpid())] == []
     wait_until(lambda: not reaper.reap(lambda pid, status: None))
 
 
