@@ -22,7 +22,7 @@ def differing_paths(old: JSON, new: JSON, limit: int = MAX_PATHS) -> tuple[str, 
     >>> differing_paths({"a/b": [1, 2], "c": 1}, {"a/b": [1, 3, 4], "c": 1})
     ('/a~1b/1', '/a~1b/2')
     """
-    # Python's == skips what is equal quickly, but takes 1, 1.0 and true for the same.
+    # Python's == skips what is equal quickly, but takes 1, 1.0 and true for the same, and 0 and -0.
     found = tuple(islice(_differences("", old, new, 0, strict=False), limit))
     return found or tuple(islice(_differences("", old, new, 0, strict=True), limit))
 
@@ -35,7 +35,7 @@ def _differences(path: str, old: JSON, new: JSON, depth: int, *, strict: bool) -
         for key, left, right in members:
             step = key.replace("~", "~0").replace("/", "~1")
             yield from _differences(f"{path}/{step}", left, right, depth + 1, strict=strict)
-    elif type(old) is not type(new) or old != new:
+    elif type(old) is not type(new) or old != new or (strict and str(old) != str(new)):
         yield path
 
 

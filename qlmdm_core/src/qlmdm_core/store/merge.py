@@ -271,7 +271,11 @@ def _change(
     received_at: datetime,
 ) -> Change:
     private = bool(new.get("private") or (old and old.get("private")))
-    old_value = old.get("value") if old else None
+    old_value, new_value = old.get("value") if old else None, new.get("value")
+    paths: tuple[str, ...] = ()
+    if not private and (old_value, new_value) != (None, None):
+        # Their hashes differ; if nothing is found it was a number too large for a database.
+        paths = differing_paths(old_value, new_value) or ("",)
     return Change(
         change_id=f"{submission.cid}:{submission.seq}:{name}",
         cid=submission.cid,
@@ -281,9 +285,9 @@ def _change(
         new_sha256=new["value_sha256"],
         old_status=old.get("status") if old else None,
         new_status=new["status"],
-        paths=() if private else differing_paths(old_value, new.get("value")),
+        paths=paths,
         old=None if private else old_value,
-        new=None if private else new.get("value"),
+        new=None if private else new_value,
     )
 
 
