@@ -14,13 +14,13 @@ from qlmdm_core import cli, settings
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client import schedule
 from qlmdm_core.client.cron import DUE_FILE
-from qlmdm_core.client.link import Link
+from qlmdm_core.client.link import CANT_ASK, Link
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.spool import Spool
 from qlmdm_core.client.state import State
 from qlmdm_core.client.submit import submit
 from qlmdm_core.client.transport import Transport
-from qlmdm_core.errors import BusyError, TransportError, TrustError
+from qlmdm_core.errors import BusyError, SpoolError, TransportError
 from qlmdm_core.settings import Loaded
 from qlmdm_core.signing.gpg import GpgSigner
 
@@ -117,10 +117,11 @@ class Cycle:
         try:
             answer = self._link.ask("update", {"update": {"root": self._link.root_version}})
             self._link.follow_root(answer.details.get("root"))
-        except (TransportError, TrustError) as error:
+            self._link.remember(polled_at=now)
+        except (*CANT_ASK, SpoolError) as error:
+            # Whatever it is, collecting goes on: the spool is made for days like this.
             self._link.failed(now, self._core.backoff_max)
             return str(error)
-        self._link.remember(polled_at=now)
         return None
 
     def _collect(self, now: float) -> None:

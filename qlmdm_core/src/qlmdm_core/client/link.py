@@ -21,7 +21,7 @@ from qlmdm_core.client.identity import Identity
 from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
 from qlmdm_core.envelope import Answer, Envelope
-from qlmdm_core.errors import SpoolError, TransportError
+from qlmdm_core.errors import KeyringError, SpoolError, TransportError, TrustError
 from qlmdm_core.rootdoc import Root
 from qlmdm_core.signing.gpg import GpgSigner
 from qlmdm_core.signing.interface import Verifier
@@ -32,6 +32,10 @@ REMEMBER_SERVER_TIME = 300.0
 CLOCK_TOLERANCE = 60.0
 """Seconds; a smaller difference between the clocks is not corrected."""
 MAX_ROOT_STEPS = 64
+
+
+CANT_ASK = (TransportError, TrustError, KeyringError)
+"""What `Link.ask` raises when the server can't be asked, or its answer can't be believed."""
 
 
 class UnsignedAnswerError(TransportError):
@@ -126,7 +130,11 @@ class Link:
 
     def failed(self, now: float, longest: float, *, at_least: float = 0.0) -> None:
         """The server could not be reached: leave it alone for a while."""
-        self.remember(backoff=self.memory.backoff.failed(now, longest, at_least=at_least))
+        backoff = self.memory.backoff.failed(now, longest, at_least=at_least)
+        try:
+            self.remember(backoff=backoff)
+        except SpoolError:  # the disk is full, say: then the next try comes sooner
+            self.memory = replace(self.memory, backoff=backoff)
 
     def succeeded(self) -> None:
         """The server answered: forget the failures before."""
@@ -138,7 +146,8 @@ class Link:
     ) -> Answer:
         """Sign and send one message; the answer is signed by the server and for this message.
 
-        Raises `TransportError` (nobody there, or an answer that is not the server's).
+        Raises `TransportError` (nobody there, or an answer that is not the server's),
+        `TrustError` (not to be believed) or `KeyringError` (we can't sign): see `CANT_ASK`.
         """
         request = self._envelope(typ, rid, seq)
         data = envelope.build(request, body)

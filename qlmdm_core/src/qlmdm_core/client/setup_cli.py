@@ -84,6 +84,8 @@ def _settings(path: str, server: str | None, ca_file: str | None) -> Loaded[Clie
         return loaded
     if not server:
         raise UsageError(f"--server is needed, since there is no {path} yet")
+    if not server.startswith(("https://", "http://")):
+        raise UsageError(f"--server: expected https://… or http://…, not {server!r}")
     return settings.parse(_template(server, ca_file), ClientSettings, "--server")
 
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from qlmdm_core import envelope
 from qlmdm_core._version import __version__
 from qlmdm_core.api import JSON
-from qlmdm_core.client.link import Link, UnsignedAnswerError
+from qlmdm_core.client.link import CANT_ASK, Link, UnsignedAnswerError
 from qlmdm_core.client.spool import Entry, Spool
-from qlmdm_core.errors import TransportError, TrustError
 
 TOO_LARGE = 413
 """RFC 9110: a server, or more likely a proxy before it, does not take bodies of this size."""
@@ -48,7 +47,7 @@ def submit(link: Link, spool: Spool) -> Submitted:
             if error.status == TOO_LARGE:
                 continue  # this record stays; the others need not wait for it
             break
-        except (TransportError, TrustError) as error:
+        except CANT_ASK as error:
             result.problem = str(error)
             break
     result.left = len(spool.pending())
