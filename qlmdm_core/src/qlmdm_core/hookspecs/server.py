@@ -74,7 +74,7 @@ def qlmdm_register_notifiers(settings: Settings) -> Sequence[Notifier]:
 
 @hookspec
 def qlmdm_register_stores() -> Sequence[StoreBackend]:
-    """Database engines, chosen by the scheme of the `store.url` setting.
+    """Database engines, chosen by the scheme of the `store` setting.
 
     Fires when a store of a scheme is opened that core does not bring itself (`sqlite`,
     `mongodb`, `mongodb+srv`).
