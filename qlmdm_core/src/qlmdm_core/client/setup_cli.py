@@ -14,6 +14,7 @@ from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
 from qlmdm_core.errors import SettingsError, UsageError
 from qlmdm_core.settings import Loaded
+from qlmdm_core.settings_template import template
 from qlmdm_core.tokens import Token
 
 EXAMPLES = """\
@@ -23,18 +24,7 @@ EXAMPLES = """\
 
 Then let cron (or a systemd timer) run qlmdm-client-cron each minute, as root."""
 
-TEMPLATE = """\
-# Settings of the qlmdm client; docs/settings.md describes all of them.
-server_url: {server_url}
-# A certificate authority of your own, for https:
-{ca_line}
-# How often the server is asked for news, and how often facts are collected:
-# poll_interval: 1m
-# collect_interval: 5m
-# Collectors and plugin distributions that this machine does not run:
-# collectors_off: [geolocation]
-# plugins_off: [qlmdm-plugins-eset]
-"""
+HEADING = "Settings of the qlmdm client. What is not set here has the default beside it."
 
 
 def main() -> int:
@@ -90,11 +80,10 @@ def _settings(path: str, server: str | None, ca_file: str | None) -> Loaded[Clie
 
 
 def _template(server: str, ca_file: str | None) -> str:
-    """Both values are quoted as JSON, which is YAML too, so that nothing in them is syntax."""
-    import json
-
-    ca_line = f"ca_file: {json.dumps(os.path.abspath(ca_file))}" if ca_file else "# ca_file: none"
-    return TEMPLATE.format(server_url=json.dumps(server), ca_line=ca_line)
+    values = {"server_url": server}
+    if ca_file:
+        values["ca_file"] = os.path.abspath(ca_file)
+    return template(ClientSettings, values, HEADING)
 
 
 def _write(path: str, core: ClientSettings) -> None:
