@@ -114,6 +114,16 @@ def test_many_failures_are_one_short_sentence() -> None:
     assert len(verdict.message) < 1000
 
 
+def test_a_plugin_that_can_not_be_loaded_is_named() -> None:
+    failure = {"distribution": "qlmdm-acme", "stage": "import", "error": "ImportError: badge"}
+    agent = {"status": "ok", "value": {"state": "degraded", "plugin_failures": [failure]}}
+    verdict = judge("collector-failing", client(report={"agent": agent}))
+    assert verdict.state == "fail"
+    assert "plugin qlmdm-acme (ImportError: badge). On the machine, see" in verdict.message
+    agent["value"] = {"state": "ok", "plugin_failures": []}
+    assert judge("collector-failing", client(report={"agent": agent})) is PASS
+
+
 @pytest.mark.parametrize("broken", [{}, {"status": None}, {"status": 5}])
 def test_a_result_without_a_status_is_a_failure(broken: dict[str, JSON]) -> None:
     assert judge("collector-failing", client(report={"sshd": broken})).state == "fail"

@@ -77,10 +77,20 @@ def judge_reporting(after: timedelta, client: ClientView, now: datetime) -> Verd
 
 
 def judge_collectors(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
-    """Fails while a collector of the client gives no value, and says which, and why."""
+    """Fails while a collector gives no value, or a plugin can't be loaded on the client.
+
+    | collectors             | plugins           | verdict |
+    |------------------------|-------------------|---------|
+    | all "ok"               | all loaded        | pass    |
+    | one is not "ok"        | any               | fail    |
+    | any                    | one failed        | fail    |
+    """
     for result in client.report.values():
         if result.get("status") != "ok":
             return _failing(client.report)
+    agent = client.report.get("agent")
+    if agent is not None and (agent.get("value") or {}).get("plugin_failures"):
+        return _failing(client.report)
     return PASS
 
 
@@ -90,15 +100,17 @@ def _failing(report: Mapping[str, Mapping[str, JSON]]) -> Verdict:
         for name, result in sorted(report.items())
         if result.get("status") != "ok"
     }
+    mend = "On the machine, see: sudo qlmdm-plugins"
+    if failing:
+        mend = f"On the machine, see: sudo qlmdm-collect --explain {next(iter(failing))}"
+    agent = report.get("agent", {}).get("value") or {}
+    for failure in agent.get("plugin_failures") or ():
+        if isinstance(failure, dict):
+            name = f"plugin {failure.get('distribution') or '?'}"
+            failing[name] = str(failure.get("error") or "failed")[:200]
     named = "; ".join(f"{name} ({why[:100]})" for name, why in list(failing.items())[:5])
     more = f" and {len(failing) - 5} more" if len(failing) > 5 else ""
-    first = next(iter(failing))
-    return Verdict(
-        state="fail",
-        message=f"no value from {named}{more}. "
-        f"On the machine, see: sudo qlmdm-collect --explain {first}",
-        evidence=failing,
-    )
+    return Verdict(state="fail", message=f"no value from {named}{more}. {mend}", evidence=failing)
 
 
 def judge_address(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
