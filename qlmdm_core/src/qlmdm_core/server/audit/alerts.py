@@ -17,8 +17,7 @@ from qlmdm_core.units import say_duration
 
 def alert(issue: Issue, client: Client, now: datetime) -> Alert:
     """The alert of one issue that failed."""
-    lasts = say_duration((now - issue.opened_at).total_seconds())
-    since = f"for {lasts}" if (now - issue.opened_at).total_seconds() >= 60 else "now"
+    since = _since(issue, now)
     message = _clean(issue.message).rstrip(".") or "no further evidence"
     snooze = f"qlmdm-issues snooze {shlex.quote(client.hostname)} {issue.check}"
     line = f"{who(client)}: {issue.check} {since}: {message}, or snooze with: {snooze}"
@@ -34,10 +33,16 @@ def unknown_alerts(issues: Sequence[Issue], client: Client, now: datetime) -> li
     alerts = []
     for reason, same in by_reason.items():
         names = ", ".join(sorted(issue.check for issue in same))
-        lasts = say_duration(max((now - issue.opened_at).total_seconds() for issue in same))
-        line = f"{who(client)}: unknown for {lasts}: {reason or 'no reason given'} ({names})"
+        since = _since(min(same, key=lambda issue: issue.opened_at), now)
+        line = f"{who(client)}: unknown {since}: {reason or 'no reason given'} ({names})"
         alerts += [_alert(issue, client, line) for issue in same]
     return alerts
+
+
+def _since(issue: Issue, now: datetime) -> str:
+    """How long it is so: "now" in the first minute, then "for 3 days"."""
+    lasts = (now - issue.opened_at).total_seconds()
+    return f"for {say_duration(lasts)}" if lasts >= 60 else "now"
 
 
 def who(client: Client) -> str:
