@@ -8,32 +8,57 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from typing import NamedTuple
+
+from children import Children, StoppedError, end_stranger
 
 BIN = Path(sys.executable).parent
-MACHINES = Path(__file__).parent / "machines"
-STEPS = 7
+HERE = Path(__file__).resolve().parent
+DEV = HERE.parent.parent / "dev"
+STEPS = 6
+START_SECONDS = 60.0
+
+
+class Machine(NamedTuple):
+    """A recorded machine, and whose it is."""
+
+    name: str
+    email: str
+    what: str
+
+    @property
+    def recording(self) -> str:
+        """Where it is."""
+        return str(HERE / "machines" / self.name)
+
+
+MACHINES = (
+    Machine("ada-laptop", "ada@example.com", "Ubuntu with GNOME, in good order"),
+    Machine("bob-desktop", "bob@example.com", "Linux Mint, breaks most rules"),
+    Machine("carol-arch", "carol@example.com", "Arch with sway, has updates to install"),
+    Machine("dave-partly-unknown", "dave@example.com", "Void Linux, whose agent is not root"),
+)
 
 SERVER_SETTINGS = """\
 # The demo's server: SQLite, loopback only, and no grace periods, so that every finding is
 # told at once. A real server leaves `audit` out and gets the checks' own.
-url: http://127.0.0.1:{port}
-listen: 127.0.0.1:{port}
-store: sqlite://{folder}/server/qlmdm.sqlite
-keys: {folder}/server/keys
+url: {url}
+listen: {listen}
+store: {store}
+keys: {keys}
 workers: 1
 audit:
   grace_period: 0s
@@ -48,142 +73,210 @@ class DemoError(Exception):
 class Demo:
     """The folder and the server process of one demo."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, children: Children) -> None:
         self.folder = folder
         self.port = free_port()
         self.server: subprocess.Popen[bytes] | None = None
-        self.environ = {
+        self._children = children
+        self._step = 0
+        (folder / "tmp").mkdir()
+        self._environ = {
             **{key: value for key, value in os.environ.items() if not key.startswith("QLMDM_")},
             "QLMDM_SETTINGS": str(folder / "server" / "settings.yml"),
-            "PATH": f"{BIN}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+            "TMPDIR": str(folder / "tmp"),
             "no_proxy": "127.0.0.1",
         }
-        self._step = 0
 
-    def say(self, text: str) -> None:
-        """Announce the next step."""
-        self._step += 1
-        print(f"\n[{self._step}/{STEPS}] {text}", flush=True)
+    @property
+    def url(self) -> str:
+        """The server's."""
+        return f"http://127.0.0.1:{self.port}"
 
-    def run(
-        self, *argv: str, ok: Sequence[int] = (0,), environ: Mapping[str, str] | None = None
-    ) -> str:
-        """Run one of qlmdm's commands and return what it printed."""
-        print(f"  $ {shlex.join(argv)}", flush=True)
-        done = subprocess.run(
-            [str(BIN / argv[0]), *argv[1:]],
-            env={**self.environ, **(environ or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=180,
-        )
-        if done.returncode not in ok:
-            raise DemoError(
-                f"{shlex.join(argv)}\nended with status {done.returncode}:\n"
-                f"{done.stdout}{done.stderr}"
-            )
-        for line in done.stderr.splitlines():
-            print(f"    {line}")
-        return done.stdout
-
-    # --- the steps -----------------------------------------------------------------------
-
-    def set_up_server(self) -> None:
-        """Keys, root document, database; then gunicorn on loopback."""
-        self.say("set up a server (keys, root document, SQLite) and start it")
-        home = self.folder / "server"
-        home.mkdir()
-        (home / "settings.yml").write_text(
-            SERVER_SETTINGS.format(port=self.port, folder=self.folder)
-        )
-        (home / "answers.yml").write_text(f"url: http://127.0.0.1:{self.port}\n")
-        self.run("qlmdm-server-setup", "--answers", str(home / "answers.yml"))
-        print("  $ qlmdm-server", flush=True)
-        with (home / "server.log").open("wb") as log:
-            self.server = subprocess.Popen(
-                [str(BIN / "qlmdm-server")],
-                env=self.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._wait_until_ready(home / "server.log")
-
-    def _wait_until_ready(self, log: Path) -> None:
-        assert self.server is not None
-        url = f"http://127.0.0.1:{self.port}/readyz"
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self.server.poll() is None:
-            with contextlib.suppress(urllib.error.URLError, OSError), opener.open(url, timeout=2):
-                return
-            time.sleep(0.1)
-        raise DemoError(f"the server did not start; its log:\n{log.read_text()}")
-
-    def invite(self, machines: Sequence[Path]) -> Path:
-        """One invitation for all the machines of the demo."""
-        token = self.folder / "token"
-        uses = str(len(machines) + 1)
-        self.run(
-            "qlmdm-clients", "invite", "--uses", uses, "--expires", "1h", "--output", str(token)
-        )
-        return token
-
-    def enrol(self, name: str | None, token: Path) -> dict[str, str]:
-        """Enrol a client with a key of its own; the environment that its commands need."""
-        home = self.folder / "clients" / (name or "this-machine")
-        home.mkdir(parents=True)
-        environ = {
+    def client_environ(self, name: str) -> dict[str, str]:
+        """What makes a command that of one client."""
+        home = self.folder / "clients" / name
+        return {
             "QLMDM_STATE_DIR": str(home / "state"),
             "QLMDM_SETTINGS": str(home / "settings.yml"),
         }
-        argv = ["qlmdm-client-setup", "--server", f"http://127.0.0.1:{self.port}"]
-        argv += ["--token-file", str(token)]
-        if name:
-            argv += ["--hostname", name]
-        self.run(*argv, environ=environ)
-        return environ
 
-    def this_machine(self, token: Path) -> None:
-        """The real client cycle on the machine in front of us."""
-        root = os.geteuid() == 0
-        self.say(
-            "enrol this machine and run its client cycle"
-            + ("" if root else " (not as root: what needs root is reported as unknown)")
+    # --- showing and running -----------------------------------------------------------------
+
+    def say(self, title: str, *details: str) -> None:
+        """Announce the next step."""
+        self._step += 1
+        show("\n" + bold(f"[{self._step}/{STEPS}] {title}"))
+        for line in details:
+            show(f"      {line}")
+
+    def run(
+        self,
+        *argv: str,
+        ok: Sequence[int] = (0,),
+        environ: Mapping[str, str] | None = None,
+        quiet: bool = False,
+    ) -> str:
+        """Run one of qlmdm's commands and return what it printed."""
+        typed = shlex.join(argv)
+        if not quiet:
+            show("    $ " + typed.replace(str(self.folder), "$DEMO"))
+        command = [str(BIN / argv[0]), *argv[1:]]
+        done = self._children.run(command, {**self._environ, **(environ or {})}, self.folder)
+        if done.status not in ok:
+            raise DemoError(
+                f"{typed}\nended with status {done.status}:\n{done.stdout}{done.stderr}"
+            )
+        for line in done.stderr.splitlines() if not quiet else ():
+            show("      " + line.replace(str(self.folder), "$DEMO"))
+        return done.stdout
+
+    # --- the steps ---------------------------------------------------------------------------
+
+    def set_up_server(self) -> None:
+        """Keys, root document, database; then gunicorn on loopback."""
+        self.say("A server: one key for each role, the root document that clients trust, SQLite")
+        home = self.folder / "server"
+        home.mkdir()
+        settings = SERVER_SETTINGS.format(
+            url=self.url,
+            listen=f"127.0.0.1:{self.port}",
+            store=json.dumps(f"sqlite://{home}/qlmdm.sqlite"),
+            keys=json.dumps(f"{home}/keys"),
         )
-        environ = self.enrol(None, token)
-        self.run("qlmdm-client-cron", "--now", environ=environ)
+        (home / "settings.yml").write_text(settings)
+        (home / "answers.yml").write_text(f"url: {self.url}\n")
+        self.run("qlmdm-server-setup", "--answers", str(home / "answers.yml"))
+        show("    $ qlmdm-server")
+        log = home / "server.log"
+        self.server = self._children.start([str(BIN / "qlmdm-server")], self._environ, log, log)
+        (self.folder / "server.pid").write_text(f"{self.server.pid}\n")
+        self._wait_until_ready(log)
 
-    def recorded_machines(self, machines: Sequence[Path], token: Path) -> None:
+    def _wait_until_ready(self, log: Path) -> None:
+        assert self.server is not None
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.server.poll() is None:
+            with contextlib.suppress(OSError), opener.open(f"{self.url}/readyz", timeout=2):
+                return
+            self._children.pause(0.05)
+        raise DemoError(f"the server did not start; its log:\n{log.read_text()}")
+
+    def enrol(self, name: str, email: str, *, recording: str = "", quiet: bool = False) -> None:
+        """Invite a machine, let it join with a key of its own, and run its cycle once."""
+        environ = self.client_environ(name)
+        Path(environ["QLMDM_SETTINGS"]).parent.mkdir(parents=True)
+        token = str(self.folder / f"{name}.token")
+        self.run("qlmdm-clients", "invite", "--email", email, "--output", token, quiet=quiet)
+        setup = ["qlmdm-client-setup", "--server", self.url, "--token-file", token]
+        cycle = ["qlmdm-client-cron", "--now"]
+        if recording:
+            setup += ["--hostname", name]
+            cycle += ["--replay", recording]
+        self.run(*setup, environ=environ, quiet=quiet)
+        self.run(*cycle, environ=environ, quiet=quiet)
+
+    def this_machine(self) -> None:
+        """The real client cycle on the machine in front of us."""
+        details = ["It makes its key, collects, signs, sends, and verifies the server's receipt."]
+        if os.geteuid() != 0:
+            details.append("Not as root: what needs root is reported as unknown, with the reason.")
+        self.say(f"This machine joins, as {os.uname().nodename}", *details)
+        self.enrol("this-machine", "you@example.com")
+
+    def recorded_machines(self) -> None:
         """The same cycle, with recorded machines in place of the real one."""
-        self.say("enrol four recorded machines and replay them")
-        for machine in machines:
-            environ = self.enrol(machine.name, token)
-            self.run("qlmdm-client-cron", "--now", "--replay", str(machine), environ=environ)
+        self.say("Four recorded machines join in the same way (tools/demo/machines)")
+        for machine in MACHINES:
+            show(f"    {machine.name:20} {machine.what}")
+            self.enrol(machine.name, machine.email, recording=machine.recording, quiet=True)
 
     def audit(self) -> None:
         """What the administrator sees."""
-        self.say("judge the fleet (no grace periods here; a real fleet has them)")
-        lines = self.run("qlmdm-audit", ok=(0, 1))
-        self.say("the fleet")
-        print(self.run("qlmdm-clients", "list"), end="")
-        self.say("the issues, as cron would mail them (each again after an hour, while it is open)")
-        for line in lines.splitlines():
-            print(f"  {line}")
+        self.say(
+            "Every report is judged by every check",
+            "The demo's settings have no grace periods: each finding is told at once. A real",
+            "fleet has them: a restart that is due for an hour is nobody's business.",
+        )
+        told = self.run("qlmdm-audit", ok=(0, 1))
+        self.say("The fleet", "A check fails, passes, or is unknown; unknown is never a pass.")
+        table = self.run("qlmdm-clients", "list")
+        show("\n" + textwrap.indent(table, "    ").rstrip())
+        self.say(
+            "The issues, as cron would mail them",
+            "Each is told again after an hour, for as long as it is open and not snoozed.",
+        )
+        show_issues(told.splitlines())
 
-    def stop(self) -> None:
-        """End the server and all it started, and wait for it."""
-        if self.server is None:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.server.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.server.wait(timeout=10)
-                return
+
+# --- what is seen ------------------------------------------------------------------------------
+
+
+def show(text: str) -> None:
+    """Print at once, also into a pipe."""
+    print(text, flush=True)
+
+
+def bold(text: str) -> str:
+    """Stands out on a terminal (unless https://no-color.org/)."""
+    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() and not os.getenv("NO_COLOR") else text
+
+
+def show_issues(lines: Sequence[str]) -> None:
+    """One paragraph for each machine. In a pipe, one line for each issue, as it is."""
+    width = min(shutil.get_terminal_size().columns, 110) if sys.stdout.isatty() else 0
+    before = ""
+    for line in lines:
+        who, _, rest = line.partition(": ")
+        if who != before:
+            show("")
+        before = who
+        show(wrapped(line, f"{who}: {rest.partition(': ')[0]}", width) if width else line)
+
+
+def wrapped(line: str, heading: str, width: int) -> str:
+    """An issue for a terminal; commands that are to be copied are not cut inside a word."""
+    text = textwrap.fill(
+        line,
+        width,
+        initial_indent="    ",
+        subsequent_indent="        ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return text.replace(heading, bold(heading), 1)
+
+
+def epilogue(demo: Demo) -> str:
+    """What to try next."""
+    return (
+        f"\nThat was all of it; the server is stopped, and {demo.folder} is gone. Try next:\n"
+        "    ./dev demo --keep                            leave it running and look around\n"
+        "    ./dev run qlmdm-collect --stdout             this machine's report; nothing is sent\n"
+        "    ./dev run qlmdm-collect --explain firewall   what it asked, and what it concluded\n"
+        "    docs/getting-started.md                      a real server and a real client"
+    )
+
+
+def kept(demo: Demo) -> str:
+    """How to reach what was left running, and how to stop it."""
+    folder, here = shlex.quote(str(demo.folder)), "clients/this-machine"
+    return (
+        f"\nThe server runs at {demo.url}. As its administrator:\n"
+        f"    export PATH={shlex.quote(str(BIN))}:$PATH DEMO={folder}\n"
+        '    export QLMDM_SETTINGS="$DEMO/server/settings.yml"\n'
+        "    qlmdm-clients show bob-desktop\n"
+        "    qlmdm-issues snooze bob-desktop reboot-required --for 2d --reason 'on holiday'\n"
+        "    qlmdm-audit --all\n"
+        "As this machine's agent (cron would start this each minute):\n"
+        f'    QLMDM_STATE_DIR="$DEMO/{here}/state" QLMDM_SETTINGS="$DEMO/{here}/settings.yml" \\\n'
+        "        qlmdm-client-cron --now\n"
+        "Stop the server and remove everything with:\n"
+        f"    {shlex.quote(str(DEV))} demo --stop {folder}"
+    )
+
+
+# --- the folder --------------------------------------------------------------------------------
 
 
 def free_port() -> int:
@@ -193,70 +286,81 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def epilogue(demo: Demo, keep: bool) -> str:
-    """What to try next."""
-    if not keep:
-        return (
-            "\nThat was all of it; the server is stopped and its folder is gone. Try next:\n"
-            "  ./dev demo --keep                              leave it running and look around\n"
-            "  ./dev run qlmdm-collect --stdout               this machine's report, nothing sent\n"
-            "  ./dev run qlmdm-collect --explain firewall     what it asked and concluded\n"
-            "  docs/getting-started.md                        a real server and a real client"
-        )
-    assert demo.server is not None
-    home = shlex.quote(str(demo.folder))
-    here = "this-machine"
-    return (
-        f"\nThe server runs on http://127.0.0.1:{demo.port} (pid {demo.server.pid}). Try:\n"
-        f"  export PATH={shlex.quote(str(BIN))}:$PATH QLMDM_SETTINGS={home}/server/settings.yml\n"
-        "  qlmdm-clients list\n"
-        "  qlmdm-issues list\n"
-        f"  QLMDM_STATE_DIR={home}/clients/{here}/state "
-        f"QLMDM_SETTINGS={home}/clients/{here}/settings.yml qlmdm-client-cron --now\n"
-        "Stop it and remove its folder with:\n"
-        f"  kill {demo.server.pid}; rm -r {home}"
-    )
+def make_folder() -> Path:
+    """A new folder with a short path: gpg's sockets lie below it (unix(7): 107 bytes)."""
+    base = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="qlmdm-demo-", dir=base if len(base) < 24 else "/tmp"))
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does."""
-    raise KeyboardInterrupt
+def remove(folder: Path) -> None:
+    """Remove the folder, and what gpg put elsewhere for it."""
+    # gpgconf(1): sockets are below /run/user where that exists, in a folder for each home.
+    if os.path.isdir(f"/run/user/{os.geteuid()}/gnupg"):
+        homes = [*folder.glob("server/keys/*"), *folder.glob("clients/*/state/gnupg")]
+        for home in filter(Path.is_dir, homes):
+            command = ["gpgconf", "--homedir", str(home), "--remove-socketdir"]
+            subprocess.run(command, capture_output=True, check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def stop(folder: Path) -> int:
+    """Stop what `--keep` left running; the exit status."""
+    try:
+        pid = int((folder / "server.pid").read_text())
+    except (OSError, ValueError):
+        print(f"./dev demo: {folder} is not the folder of a demo", file=sys.stderr)
+        return 2
+    ended = end_stranger(pid, f"QLMDM_SETTINGS={folder / 'server' / 'settings.yml'}")
+    remove(folder)
+    show(("stopped" if ended else "it was not running any more;") + f" and removed {folder}")
+    return 0
+
+
+def play(demo: Demo) -> None:
+    """All steps, one after the other."""
+    show(f"Everything happens in DEMO={demo.folder} and on {demo.url}.")
+    demo.set_up_server()
+    demo.this_machine()
+    demo.recorded_machines()
+    demo.audit()
 
 
 def main() -> int:
-    """Run the demo; 0 when all of it worked."""
+    """Run the demo; 0 when all of it worked, 128 and the signal's number when stopped by one."""
     parser = argparse.ArgumentParser(
         prog="./dev demo", description="See qlmdm work, in a throw-away folder."
     )
-    parser.add_argument("--keep", action="store_true", help="leave the server running")
-    keep = parser.parse_args().keep
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
-    machines = sorted(path for path in MACHINES.iterdir() if path.is_dir())
-    # A short path: gpg's sockets live below it, and their paths have 107 bytes at most.
-    demo = Demo(Path(tempfile.mkdtemp(prefix="qlmdm-demo-")))
-    done = False
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--keep", action="store_true", help="leave the server running")
+    what.add_argument("--stop", metavar="FOLDER", type=Path, help="stop one that was kept")
+    args = parser.parse_args()
+    if args.stop:
+        return stop(args.stop.absolute())
+    children = Children()
+    folder = make_folder()
+    spared: list[int] = []
     try:
-        demo.set_up_server()
-        demo.say("invite the machines that may join")
-        token = demo.invite(machines)
-        demo.this_machine(token)
-        demo.recorded_machines(machines, token)
-        demo.audit()
-        done = True
+        demo = Demo(folder, children)
+        play(demo)
+        children.check()
+        if args.keep and demo.server is not None:
+            spared.append(demo.server.pid)
+            show(kept(demo))
     except DemoError as error:
         print(f"\n./dev demo: {error}", file=sys.stderr)
         return 3
-    except KeyboardInterrupt:
-        print("\n./dev demo: interrupted; cleaning up", file=sys.stderr)
-        return 130
+    except StoppedError as stopped:
+        print(f"\n./dev demo: {stopped}; cleaning up", file=sys.stderr)
+        return stopped.status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains once more at exit
+        return 1
     finally:
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        if not (done and keep):
-            demo.stop()
-            shutil.rmtree(demo.folder, ignore_errors=True)
-    print(epilogue(demo, keep))
+        children.end_all(spared)
+        if not spared:
+            remove(folder)
+    if not spared:
+        show(epilogue(demo))
     return 0
 
 
