@@ -275,7 +275,9 @@ def test_migrations_run_forward_once(server: FakeMongo, store: MongoStore) -> No
 
 
 @pytest.mark.parametrize("index", INDEXES, ids=str)
-def test_each_missing_index_is_reported(server: FakeMongo, store: MongoStore, index: Any) -> None:
+def test_each_missing_index_is_reported_and_made_again(
+    server: FakeMongo, store: MongoStore, index: Any
+) -> None:
     collection = server.collection(index.collection)
     name = next(
         name
@@ -283,8 +285,18 @@ def test_each_missing_index_is_reported(server: FakeMongo, store: MongoStore, in
         if tuple(field for field, _ in found["key"]) == index.fields
     )
     collection.drop_index(name)
-    with pytest.raises(StoreCorruptError, match=r"index .* is missing"):
+    with pytest.raises(NotSetUpError, match=r"index .* is missing; run qlmdm-server-setup"):
         store.check()
+    assert list(store.setup()) == [f"mongomock: made the index {index} again"]
+    store.check()
+
+
+def test_two_open_issues_of_one_pair_are_reported(server: FakeMongo, store: MongoStore) -> None:
+    server.collection("issues").drop()
+    for name in "ab":
+        server.collection("issues").insert_one({"_id": name, "open_key": "c1:x"})
+    with pytest.raises(StoreCorruptError, match="only one may have"):
+        store.setup()
 
 
 # --- the URL and the server -----------------------------------------------------------------------

@@ -254,12 +254,28 @@ def test_a_damaged_file_is_reported_and_left_alone(
     assert everything_in(path.parent)["fleet.db"] == before["fleet.db"]
 
 
-def test_a_missing_index_is_reported(path: Path, store: SqliteStore, opened: Opener) -> None:
+def test_a_missing_index_is_reported_and_made_again(
+    path: Path, store: SqliteStore, opened: Opener
+) -> None:
     store.close()
     plain = sqlite3.connect(path)
     plain.execute("DROP INDEX audits_dirty")
     plain.close()
-    with pytest.raises(StoreCorruptError, match="index audits_dirty is missing"):
+    again = opened()
+    with pytest.raises(
+        NotSetUpError, match=r"index audits_dirty is missing; run qlmdm-server-setup"
+    ):
+        again.check()
+    assert list(again.setup()) == [f"{path}: made the index audits_dirty again"]
+    again.check()
+
+
+def test_a_missing_table_is_reported(path: Path, store: SqliteStore, opened: Opener) -> None:
+    store.close()
+    plain = sqlite3.connect(path)
+    plain.execute("DROP TABLE verdicts")
+    plain.close()
+    with pytest.raises(StoreCorruptError, match="table verdicts is missing"):
         opened().check()
 
 

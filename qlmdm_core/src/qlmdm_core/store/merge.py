@@ -7,6 +7,9 @@ otherwise it reads again. Nothing here does I/O.
 A report that says nothing new must cost a small write. So the hash and the time of each
 collector's last value are kept apart from the report (`Snapshot.times`), which is left as
 it is until a value changes; `load_report` puts the two together.
+
+`merge` is for an engine that keeps the report as one piece, `merge_entries` for one that
+keeps each collector's entry apart, and so need not read and write those that stay the same.
 """
 
 from __future__ import annotations
@@ -85,6 +88,10 @@ class Merged:
     """Whether `times` has something that the report has not."""
     last_seen_at: datetime
     report: bytes | None
+    """The whole new report; always None from `merge_entries`."""
+    entries: Mapping[int, bytes]
+    """The new entries, `"name":{…}`, by the place of the name in `times`; only from
+    `merge_entries`. A name keeps its place, new ones come last."""
     facts: bytes | None
     changes: tuple[Change, ...]
     identity: bool
@@ -121,41 +128,55 @@ def merge(
     only if a value changed, and must be of the same version as the snapshot or newer.
     """
     received_at = truncated(submission.received_at)
-    old_times: dict[str, list[Any]] = loads(snapshot.times or b"{}")
-    times = dict(old_times)
-    changed: dict[str, str] = {}
-    woken = was_silent(snapshot.reported_at, received_at)
-    for name, result in submission.collectors.items():
-        sha256 = result.value_sha256 or result_sha256(result)
-        old = old_times.get(name)
-        if old is None or old[0] != sha256[:_HASH]:
-            changed[name] = sha256
-        elif _older(old[1], result.collected_at, STALE):
-            woken = True
-        times[name] = [sha256[:_HASH], result.collected_at, result.seconds]
+    news = _news(snapshot, submission)
     report = facts = None
     changes: tuple[Change, ...] = ()
-    if changed:
-        report, facts, changes = _merge_values(submission, changed, times, received_at, read())
-    flags = merge_flags(snapshot.flags, submission.flags)
-    identity = (submission.hostname, submission.release, flags) != (
-        snapshot.hostname,
-        snapshot.release,
-        dict(snapshot.flags),
-    )
-    return Merged(
-        accepted=Accepted(accepted_at=received_at, changed=bool(changed)),
-        version=snapshot.version + 1,
-        recent=_remember(snapshot.recent, submission.rid, received_at),
-        times=dumps(times),
-        times_newer=not changed,
-        last_seen_at=max(received_at, snapshot.last_seen_at or received_at),
+    if news.changed:
+        report, facts, changes = _merge_values(submission, news, read())
+    return _merged(
+        snapshot,
+        submission,
+        news,
         report=report,
         facts=facts,
         changes=changes,
-        identity=identity,
-        flags=flags,
-        dirty=bool(changed) or identity or woken or snapshot.reported_at is None,
+        times_newer=not news.changed,
+    )
+
+
+def merge_entries(
+    snapshot: Snapshot,
+    submission: Submission,
+    read_entry: Callable[[int], bytes],
+    read_facts: Callable[[], bytes],
+) -> Merged:
+    """As `merge`, for an engine that keeps the entries of a report apart (see `Merged.entries`).
+
+    `read_entry` gives the present entry at a place, `read_facts` the facts, `{}` if there are
+    none; both are called only for what changed, and must be as new as the snapshot or newer.
+    """
+    news = _news(snapshot, submission)
+    entries: dict[int, bytes] = {}
+    changes = []
+    facts = None
+    if news.changed:
+        places = {name: place for place, name in enumerate(news.times)}
+        changed = {name: submission.collectors[name] for name in news.changed}
+        for name, result in changed.items():
+            place = places[name]
+            old = _load_entry(submission.cid, name, read_entry(place)) if name in news.old else None
+            entry = _entry(result, news.changed[name], news.received_at)
+            entries[place] = dumps({name: entry})[1:-1]
+            changes.append(_change(submission, name, old, entry, news.received_at))
+        facts = _new_facts(submission, changed, read_facts())
+    return _merged(
+        snapshot,
+        submission,
+        news,
+        entries=entries,
+        facts=facts,
+        changes=tuple(changes),
+        times_newer=len(entries) < len(news.times),
     )
 
 
@@ -218,12 +239,94 @@ def flat_facts(collectors: Mapping[str, CollectorResult]) -> dict[str, JSON]:
 # --- within -------------------------------------------------------------------------------
 
 
-def _merge_values(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _News:
+    """A record compared with the hashes of what is there."""
+
+    received_at: datetime
+    old: Mapping[str, list[Any]]
+    times: dict[str, list[Any]]
+    changed: dict[str, str]
+    """Collector name to the hash of its new value."""
+    woken: bool
+    """Whether the client, or a value, comes back after a long silence."""
+
+
+def _news(snapshot: Snapshot, submission: Submission) -> _News:
+    received_at = truncated(submission.received_at)
+    old: dict[str, list[Any]] = loads(snapshot.times or b"{}")
+    times = dict(old)
+    changed: dict[str, str] = {}
+    woken = was_silent(snapshot.reported_at, received_at)
+    for name, result in submission.collectors.items():
+        sha256 = result.value_sha256 or result_sha256(result)
+        kept = sha256[:_HASH]
+        before = old.get(name)
+        if before is None or before[0] != kept:
+            changed[name] = sha256
+        elif _older(before[1], result.collected_at, STALE):
+            woken = True
+        times[name] = [kept, result.collected_at, result.seconds]
+    return _News(received_at=received_at, old=old, times=times, changed=changed, woken=woken)
+
+
+def _merged(
+    snapshot: Snapshot,
     submission: Submission,
-    changed: Mapping[str, str],
-    times: Mapping[str, list[Any]],
-    received_at: datetime,
-    present: tuple[bytes, bytes],
+    news: _News,
+    *,
+    times_newer: bool,
+    facts: bytes | None,
+    changes: tuple[Change, ...],
+    report: bytes | None = None,
+    entries: Mapping[int, bytes] | None = None,
+) -> Merged:
+    flags = merge_flags(snapshot.flags, submission.flags)
+    identity = (submission.hostname, submission.release, flags) != (
+        snapshot.hostname,
+        snapshot.release,
+        dict(snapshot.flags),
+    )
+    return Merged(
+        accepted=Accepted(accepted_at=news.received_at, changed=bool(news.changed)),
+        version=snapshot.version + 1,
+        recent=_remember(snapshot.recent, submission.rid, news.received_at),
+        times=dumps(news.times),
+        times_newer=times_newer,
+        last_seen_at=max(news.received_at, snapshot.last_seen_at or news.received_at),
+        report=report,
+        entries=entries or {},
+        facts=facts,
+        changes=changes,
+        identity=identity,
+        flags=flags,
+        dirty=bool(news.changed) or identity or news.woken or snapshot.reported_at is None,
+    )
+
+
+def _load_entry(cid: str, name: str, stored: bytes) -> dict[str, JSON]:
+    try:
+        entry: dict[str, JSON] = loads(b"{%b}" % stored)[name]
+    except (ValueError, KeyError) as error:
+        raise StoreCorruptError(f"client {cid}: its report is damaged") from error
+    return entry
+
+
+def _new_facts(
+    submission: Submission, changed: Mapping[str, CollectorResult], present: bytes
+) -> bytes | None:
+    """The facts with those of the changed collectors anew; None if that makes no difference."""
+    try:
+        old: dict[str, JSON] = loads(present)
+    except ValueError as error:
+        raise StoreCorruptError(f"client {submission.cid}: its facts are damaged") from error
+    kept = {key: value for key, value in old.items() if key.split(".", 1)[0] not in changed}
+    facts = dumps({**kept, **flat_facts(changed)})
+    return None if facts == present else facts
+
+
+def _merge_values(
+    submission: Submission, news: _News, present: tuple[bytes, bytes]
 ) -> tuple[bytes, bytes, tuple[Change, ...]]:
     """The new report and facts, and a line of history for each value that changed."""
     try:
@@ -232,14 +335,14 @@ def _merge_values(
     except ValueError as error:
         raise StoreCorruptError(f"client {submission.cid}: its report is damaged") from error
     changes = []
-    for name, sha256 in changed.items():
+    for name, sha256 in news.changed.items():
         result = submission.collectors[name]
         old = report.get(name)
         if old is not None and old.get("value_sha256") == sha256:
             continue  # only the record of times was lost or cut
-        report[name] = _entry(result, sha256, received_at)
-        changes.append(_change(submission, name, old, report[name], received_at))
-    for name, (_, collected_at, seconds) in times.items():
+        report[name] = _entry(result, sha256, news.received_at)
+        changes.append(_change(submission, name, old, report[name], news.received_at))
+    for name, (_, collected_at, seconds) in news.times.items():
         if name in report:
             report[name]["collected_at"] = collected_at
             report[name]["seconds"] = seconds

@@ -63,18 +63,18 @@ class Migration:
     run: Callable[[Mongo], None]
 
 
-def _make_indexes(db: Mongo) -> None:
+def _make(db: Mongo, index: Index) -> None:
+    db[index.collection].create_index(
+        [(field, 1) for field in index.fields], unique=index.unique, sparse=index.sparse
+    )
+
+
+def _make_all(db: Mongo) -> None:
     for index in INDEXES:
-        db[index.collection].create_index(
-            [(field, 1) for field in index.fields],
-            unique=index.unique,
-            sparse=index.sparse,
-        )
+        _make(db, index)
 
 
-MIGRATIONS: tuple[Migration, ...] = (
-    Migration(number=1, what="made the indexes", run=_make_indexes),
-)
+MIGRATIONS: tuple[Migration, ...] = (Migration(number=1, what="made the indexes", run=_make_all),)
 
 
 def migrate(db: Mongo, where: str, migrations: Sequence[Migration]) -> list[str]:
@@ -82,18 +82,21 @@ def migrate(db: Mongo, where: str, migrations: Sequence[Migration]) -> list[str]
     version = _version(db)
     _refuse_newer(version, where, migrations)
     done = []
-    for migration in migrations:
-        if migration.number > version:
-            try:
+    try:
+        for migration in migrations:
+            if migration.number > version:
                 migration.run(db)
-            except DuplicateKeyError as error:
-                raise StoreCorruptError(
-                    f"{where}: two documents have what only one may have: {error}"
-                ) from error
-            db["meta"].update_one(
-                {"_id": _SCHEMA}, {"$set": {"number": migration.number}}, upsert=True
-            )
-            done.append(f"{where}: {migration.what} (version {migration.number})")
+                db["meta"].update_one(
+                    {"_id": _SCHEMA}, {"$set": {"number": migration.number}}, upsert=True
+                )
+                done.append(f"{where}: {migration.what} (version {migration.number})")
+        for index in _missing(db):
+            _make(db, index)
+            done.append(f"{where}: made the index {index} again")
+    except DuplicateKeyError as error:
+        raise StoreCorruptError(
+            f"{where}: two documents have what only one may have: {error}"
+        ) from error
     return done
 
 
@@ -104,18 +107,19 @@ def check(db: Mongo, where: str, migrations: Sequence[Migration]) -> None:
     if version < migrations[-1].number:
         found = f"of version {version}" if version else "empty"
         raise NotSetUpError(f"{where}: the database is {found}; run qlmdm-server-setup")
+    missing = _missing(db)
+    if missing:
+        raise NotSetUpError(f"{where}: the index {missing[0]} is missing; run qlmdm-server-setup")
+
+
+def _missing(db: Mongo) -> list[Index]:
+    """The indexes that are not there. By fields: an administrator may have named them."""
     there = {
-        # By fields, not by name: an administrator (or another server) may have named it.
         (collection, tuple(field for field, _ in found["key"]), bool(found.get("unique")))
         for collection in sorted({index.collection for index in INDEXES})
         for found in db[collection].index_information().values()
     }
-    for index in INDEXES:
-        if (index.collection, index.fields, index.unique) not in there:
-            raise StoreCorruptError(
-                f"{where}: the index {index} is missing; nothing was changed. "
-                "Make it again (docs/data-model.md says how), or restore a backup"
-            )
+    return [i for i in INDEXES if (i.collection, i.fields, i.unique) not in there]
 
 
 def _version(db: Mongo) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from qlmdm_core.errors import NotSetUpError, StoreCorruptError, StoreError
@@ -67,8 +68,10 @@ _FIRST = (
         seq INTEGER NOT NULL, boot TEXT, last_seen_at INTEGER, reported_at INTEGER,
         times_newer INTEGER NOT NULL, recent BLOB NOT NULL, times BLOB NOT NULL""",
     ),
-    # What only a changed value changes.
-    _table("reports", "no INTEGER PRIMARY KEY REFERENCES clients, report BLOB NOT NULL"),
+    # What only a changed value changes: `"name":{…}` for each collector. `id` is the client's
+    # `no` times 2^20 plus the collector's place (see `reports`): a client's entries lie together,
+    # and few bytes are written when one of them changes.
+    _table("reports", "id INTEGER PRIMARY KEY, entry BLOB NOT NULL"),
     _table("facts", "no INTEGER PRIMARY KEY REFERENCES clients, facts BLOB NOT NULL"),
     _table(
         "changes",
@@ -140,6 +143,10 @@ def migrate(
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
+        for (kind, name), statement in _missing(connection, migrations).items():
+            if kind == "index":
+                connection.execute(statement)
+                done.append(f"{path}: made the index {name} again")
     return done
 
 
@@ -178,13 +185,7 @@ def check(connection: sqlite3.Connection, path: str, migrations: Sequence[Migrat
     """Prove that the tables and indexes are there; read a small database through."""
     require_current(connection, path, migrations)
     with explained(path):
-        there = {
-            (row[0], row[1])
-            for row in connection.execute(
-                "SELECT type, name FROM sqlite_master WHERE sql IS NOT NULL"
-            )
-        }
-        missing = sorted(_wanted(migrations) - there)
+        missing = list(_missing(connection, migrations))
         damage = None
         if os.path.getsize(path) <= _QUICK_CHECK_BYTES:
             damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -192,22 +193,31 @@ def check(connection: sqlite3.Connection, path: str, migrations: Sequence[Migrat
         raise StoreCorruptError(
             f"{path}: {str(damage).splitlines()[-1]}; nothing was changed. Restore a backup"
         )
-    if missing:
-        kind, name = missing[0]
-        raise StoreCorruptError(
-            f"{path}: the {kind} {name} is missing; nothing was changed. Restore a backup"
-        )
+    for kind, name in missing:
+        if kind != "index":
+            raise StoreCorruptError(
+                f"{path}: the {kind} {name} is missing; nothing was changed. Restore a backup"
+            )
+        raise NotSetUpError(f"{path}: the index {name} is missing; run qlmdm-server-setup")
 
 
-def _wanted(migrations: Sequence[Migration]) -> set[tuple[str, str]]:
-    """Type and name of everything that the migrations make, found by making it."""
-    with sqlite3.connect(":memory:", isolation_level=None) as scratch:
+def _missing(
+    connection: sqlite3.Connection, migrations: Sequence[Migration]
+) -> dict[tuple[str, str], str]:
+    """Type and name of what is not there, tables first, and the statement that makes it."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
         for migration in migrations:
             for statement in migration.statements:
                 scratch.execute(statement)
-        wanted = set(scratch.execute("SELECT type, name FROM sqlite_master WHERE sql IS NOT NULL"))
-    scratch.close()
-    return wanted
+        wanted = _objects(scratch)
+    there = _objects(connection)
+    missing = sorted(wanted.keys() - there.keys(), key=lambda o: (o[0] == "index", o))
+    return {found: wanted[found] for found in missing}
+
+
+def _objects(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {(row[0], row[1]): row[2] for row in rows}
 
 
 def _version(connection: sqlite3.Connection) -> int:
