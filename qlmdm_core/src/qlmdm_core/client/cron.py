@@ -14,7 +14,6 @@ import time
 from qlmdm_core.client import schedule
 
 STATE_DIR = "/var/lib/qlmdm/client"
-DUE_FILE = "due"
 UNTIL_NEXT_START = 58.0
 """Seconds; what is due later than this is left to the next minute's start."""
 
@@ -24,7 +23,9 @@ def main() -> int:
     argv = sys.argv[1:]
     if not argv:
         state_dir = os.environ.get("QLMDM_STATE_DIR") or STATE_DIR
-        wait = schedule.pause(os.path.join(state_dir, DUE_FILE), time.time(), UNTIL_NEXT_START)
+        wait = schedule.pause(
+            os.path.join(state_dir, schedule.DUE_FILE), time.time(), UNTIL_NEXT_START
+        )
         if wait is None:
             return 0
         time.sleep(wait)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from qlmdm_core import cli, settings
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client import schedule
-from qlmdm_core.client.cron import DUE_FILE
 from qlmdm_core.client.link import CANT_ASK, Link
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.spool import Spool
@@ -157,4 +156,4 @@ class Cycle:
         if memory.backoff.waits(now):
             poll = max(poll, memory.backoff.until)
         collect = schedule.next_due(self._link.cid, self._core.collect_interval, now)
-        self._state.write(DUE_FILE, f"{now:.3f} {min(poll, collect):.3f}\n".encode())
+        self._state.write(schedule.DUE_FILE, f"{now:.3f} {min(poll, collect):.3f}\n".encode())

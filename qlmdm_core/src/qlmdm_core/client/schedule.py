@@ -8,6 +8,9 @@ This module is all that a minute without work needs, so it imports nothing.
 
 from __future__ import annotations
 
+DUE_FILE = "due"
+"""In the state directory: when it was written, and when something is next due (Unix times)."""
+
 
 def splay(cid: str, interval: float) -> float:
     """Seconds from the start of each interval to this client's moment in it.
