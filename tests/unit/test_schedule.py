@@ -31,7 +31,7 @@ def test_a_clients_moments_are_an_interval_apart(cid: str, interval: float, now:
 
 def test_a_fleet_is_spread_evenly() -> None:
     seconds = [
-        int(schedule.splay(str(uuid.UUID(int=n * 0x9E3779B97F4A7C15 << 64)), 60.0))
+        int(schedule.splay(str(uuid.UUID(int=n * 0x9E3779B97F4A7C15 % 2**64 << 64)), 60.0))
         for n in range(6000)
     ]
     assert max(seconds.count(second) for second in range(60)) < 130
