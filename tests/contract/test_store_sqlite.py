@@ -10,14 +10,14 @@ import pytest
 from qlmdm_core.store import Store
 from qlmdm_core.store.open import open_store
 from qlmdm_core.store.records import Enrolment
-from qlmdm_core.store.sqlite import SqliteStore, clients
+from qlmdm_core.store.sqlite import SqliteStore, enrolling
 from qlmdm_core.testing.store_contract import Engine, StoreContract
 
 
 def seed(store: Store, enrolments: Sequence[Enrolment]) -> None:
     """Enrol many in one transaction."""
     assert isinstance(store, SqliteStore)
-    store._db.write(lambda db: [clients.enrol(db, enrolment) for enrolment in enrolments])
+    store._db.write(lambda db: [enrolling.enrol(db, enrolment) for enrolment in enrolments])
 
 
 @pytest.fixture

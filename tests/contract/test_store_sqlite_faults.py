@@ -282,11 +282,11 @@ def test_a_missing_table_is_reported(path: Path, store: SqliteStore, opened: Ope
 def test_a_damaged_report_is_reported(path: Path, store: SqliteStore) -> None:
     store.accept(samples.submission("c1", 1))
     plain = sqlite3.connect(path)
-    plain.execute("UPDATE reports SET report = x'7b'")
+    plain.execute("UPDATE reports SET entry = x'7b'")
     plain.commit()
     plain.close()
     with pytest.raises(StoreCorruptError, match="client c1: its report is damaged"):
-        store.accept(samples.submission("c1", 2, {"a": samples.result({"x": 1})}))
+        store.accept(samples.submission("c1", 2, {"os_info": samples.result({"x": 1})}))
 
 
 # --- disk and permissions -----------------------------------------------------------------------

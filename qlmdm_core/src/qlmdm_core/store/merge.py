@@ -127,7 +127,6 @@ def merge(
     `read()` gives the present report and facts (JSON; `{}` if there are none); it is called
     only if a value changed, and must be of the same version as the snapshot or newer.
     """
-    received_at = truncated(submission.received_at)
     news = _news(snapshot, submission)
     report = facts = None
     changes: tuple[Change, ...] = ()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from qlmdm_core.store.codec import dump_text, dump_times, from_ms, load_times, loads, to_ms
 from qlmdm_core.store.records import AuditTarget, Issue, Judgement, VerdictRecord
 from qlmdm_core.store.sqlite.clients import to_client
+from qlmdm_core.store.sqlite.reports import REPORT
 
 FEW_DUE = 2000
 """Up to so many that are due by time are sorted for each page; more are met in order of cid."""
@@ -23,11 +24,11 @@ _ISSUE_COLUMNS = """issue_id, cid, check_name, state, message, opened_at, alert_
 # --- targets --------------------------------------------------------------------------------
 
 # A client's facts are left out: the report has more, and 100,000 of them take time to parse.
-_TARGETS = """SELECT c.cid, c.fingerprint, c.public_key, c.status, c.hostname, c.mid,
+_TARGETS = f"""SELECT c.cid, c.fingerprint, c.public_key, c.status, c.hostname, c.mid,
     c.enrolled_at, s.last_seen_at, s.reported_at, s.seq, s.boot, c.release, c.user_email, c.tags,
-    c.flags, NULL, r.report, s.times, s.times_newer, a.dirty
+    c.flags, NULL, {REPORT}, s.times, s.times_newer, a.dirty
     FROM clients AS c JOIN states AS s ON s.no = c.no JOIN audits AS a ON a.no = c.no
-    LEFT JOIN reports AS r ON r.no = c.no WHERE c.status = 'active' AND """
+    WHERE c.status = 'active' AND """
 
 
 def audit_targets(

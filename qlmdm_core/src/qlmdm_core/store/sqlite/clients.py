@@ -1,4 +1,4 @@
-"""Enrolment, clients and their reports: functions over one connection."""
+"""Clients, without their reports: functions over one connection."""
 
 # ruff: noqa: S608 - statements are put together from constants of this folder, never from values
 
@@ -7,24 +7,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from secrets import token_hex
-from typing import Any, TypeAlias
+from typing import Any
 
 from qlmdm_core.api import JSON
 from qlmdm_core.errors import StoreCorruptError
 from qlmdm_core.store import merge
-from qlmdm_core.store.codec import dump_change, dump_text, dumps, from_ms, load_change, loads, to_ms
-from qlmdm_core.store.records import (
-    Change,
-    Client,
-    ClientKey,
-    ClientStatus,
-    Enrolled,
-    Enrolment,
-    EnrolmentRefused,
-    Invitation,
-    Page,
-    Submission,
-)
+from qlmdm_core.store.codec import dump_text, from_ms, loads
+from qlmdm_core.store.records import Client, ClientKey, ClientStatus, Page
 
 CLIENT_COLUMNS = """c.cid, c.fingerprint, c.public_key, c.status, c.hostname, c.mid, c.enrolled_at,
     s.last_seen_at, s.reported_at, s.seq, s.boot, c.release, c.user_email, c.tags, c.flags,
@@ -32,9 +21,6 @@ CLIENT_COLUMNS = """c.cid, c.fingerprint, c.public_key, c.status, c.hostname, c.
 CLIENT_TABLES = """clients AS c
     JOIN states AS s ON s.no = c.no
     LEFT JOIN facts AS f ON f.no = c.no"""
-
-FOREVER = 1 << 62
-"""Later than any time in milliseconds."""
 
 # --- reading clients ------------------------------------------------------------------------
 

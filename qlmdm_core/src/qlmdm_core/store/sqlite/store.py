@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -29,7 +30,7 @@ from qlmdm_core.store.records import (
     Submission,
     VerdictRecord,
 )
-from qlmdm_core.store.sqlite import audits, clients, fleet, schema
+from qlmdm_core.store.sqlite import audits, clients, enrolling, fleet, reports, schema
 from qlmdm_core.store.sqlite.database import Database
 from qlmdm_core.store.sqlite.writer import WAIT_SECONDS
 
@@ -104,16 +105,16 @@ class SqliteStore:
     # --- enrolment --------------------------------------------------------------------------
 
     def add_invitation(self, invitation: Invitation) -> None:
-        self._db.write(lambda db: clients.add_invitation(db, invitation))
+        self._db.write(lambda db: enrolling.add_invitation(db, invitation))
 
     def invitation(self, invitation_id: str) -> Invitation | None:
-        return self._db.read(lambda db: clients.invitation(db, invitation_id))
+        return self._db.read(lambda db: enrolling.invitation(db, invitation_id))
 
     def invitations(self) -> Sequence[Invitation]:
-        return self._db.read(clients.invitations)
+        return self._db.read(enrolling.invitations)
 
     def enrol(self, enrolment: Enrolment) -> Enrolled | EnrolmentRefused:
-        return self._db.write(lambda db: clients.enrol(db, enrolment))
+        return self._db.write(lambda db: enrolling.enrol(db, enrolment))
 
     # --- clients ----------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class SqliteStore:
         return self._db.read(clients.count_clients)
 
     def report(self, cid: str) -> bytes | None:
-        return self._db.read(lambda db: clients.report(db, cid))
+        return self._db.read(lambda db: reports.report(db, cid))
 
     def set_client(
         self,
@@ -157,20 +158,19 @@ class SqliteStore:
     def accept(self, submission: Submission) -> Acceptance:
         deadline = monotonic() + self._wait_seconds
         while True:
-            found = self._db.read(lambda db: clients.snapshot(db, submission.cid))
+            found = self._db.read(lambda db: reports.snapshot(db, submission.cid))
             no, snapshot = found or (0, None)
             refused = merge.refusal(snapshot, submission)
             if refused is not None or snapshot is None:
                 return refused or merge.NO_SUCH_CLIENT
-            read = partial(self._db.read, partial(clients.report_and_facts, no=no))
-            merged = merge.merge(snapshot, submission, read)
+            merged = self._db.read(partial(_merged, no=no, snapshot=snapshot, s=submission))
             work = partial(
-                clients.write_merged,
+                reports.write_merged,
                 no=no,
                 version=snapshot.version,
                 merged=merged,
                 s=submission,
-                rows=clients.change_rows(merged, submission),
+                rows=reports.change_rows(merged, submission),
             )
             if self._db.write(work):
                 return merged.accepted
@@ -193,12 +193,12 @@ class SqliteStore:
         before: datetime | None = None,
         limit: int = 100,
     ) -> Sequence[Change]:
-        return self._db.read(lambda db: clients.changes(db, cid, collector, to_ms(before), limit))
+        return self._db.read(lambda db: reports.changes(db, cid, collector, to_ms(before), limit))
 
     def forget_changes(self, before: datetime) -> int:
         forgotten = 0
         while True:
-            count = self._db.write(lambda db: clients.forget_changes(db, to_ms(before), PIECE))
+            count = self._db.write(lambda db: reports.forget_changes(db, to_ms(before), PIECE))
             forgotten += count
             if count < PIECE:
                 return forgotten
@@ -266,3 +266,11 @@ class SqliteStore:
             piece = issues[start : start + PIECE]
             updated += self._db.write(partial(audits.update_issues, issues=piece))
         return updated
+
+
+def _merged(
+    db: sqlite3.Connection, no: int, snapshot: merge.Snapshot, s: Submission
+) -> merge.Merged:
+    return merge.merge_entries(
+        snapshot, s, partial(reports.entry, db, no), partial(reports.facts, db, no)
+    )
