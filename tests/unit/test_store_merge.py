@@ -105,9 +105,9 @@ def test_refusals_come_in_the_order_that_tells_a_stranger_least() -> None:
 def test_the_last_64_ids_are_known_with_their_times(rids: list[str], at: datetime) -> None:
     client = Client()
     for seq, rid in enumerate(rids, 1):
-        client.send(samples.submission("c1", seq, {}, rid=rid or "-", at=at))
+        client.send(samples.submission("c1", seq, {}, rid=f"r{rid}", at=at))
     for age, rid in enumerate(reversed(rids)):
-        asked = samples.submission("c1", 1000, {}, rid=rid or "-")
+        asked = samples.submission("c1", 1000, {}, rid=f"r{rid}")
         outcome = merge.refusal(client.snapshot, asked)
         expected = Repeated(accepted_at=codec.truncated(at)) if age < merge.RECENT else None
         assert outcome == expected
@@ -209,6 +209,50 @@ def test_a_private_value_that_becomes_public_is_still_not_shown() -> None:
     merged = client.send(samples.submission("c1", 2, {"a": samples.result("public")}))
     (change,) = merged.changes
     assert (change.old, change.new, change.paths) == (None, None, ())
+
+
+class ApartClient(Client):
+    """A client whose entries are kept apart, as SQLite does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: dict[int, bytes] = {}
+
+    def send(self, submission: Submission) -> merge.Merged:
+        merged = merge.merge_entries(
+            self.snapshot, submission, self.entries.__getitem__, lambda: self.facts
+        )
+        self.entries.update(merged.entries)
+        self.facts = merged.facts or self.facts
+        self.snapshot = snapshot(
+            version=merged.version, seq=submission.seq, recent=merged.recent, times=merged.times
+        )
+        return merged
+
+    def whole(self) -> bytes:
+        return b"{" + b",".join(self.entries[place] for place in sorted(self.entries)) + b"}"
+
+
+records = st.dictionaries(text, st.integers(0, 2) | values, max_size=4)
+
+
+@given(st.lists(records, max_size=8))
+def test_entries_kept_apart_make_the_same_report(sent: list[dict[str, Any]]) -> None:
+    whole, apart = Client(), ApartClient()
+    for seq, record in enumerate(sent, 1):
+        at = NOW + timedelta(minutes=seq)
+        collectors = {
+            name: samples.failure("no", at=at) if value == 2 else samples.result(value, at=at)
+            for name, value in record.items()
+        }
+        one = whole.send(samples.submission("c1", seq, collectors, at=at))
+        other = apart.send(samples.submission("c1", seq, collectors, at=at))
+        assert one.accepted == other.accepted
+        assert [c.change_id for c in one.changes] == [c.change_id for c in other.changes]
+        assert merge.load_report(whole.report, whole.snapshot.times) == merge.load_report(
+            apart.whole(), apart.snapshot.times
+        )
+        assert codec.loads(whole.facts) == codec.loads(apart.facts)
 
 
 # --- differences --------------------------------------------------------------------------------
