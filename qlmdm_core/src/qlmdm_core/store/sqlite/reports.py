@@ -11,13 +11,16 @@ short walk along the table.
 from __future__ import annotations
 
 import sqlite3
-from typing import TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from secrets import token_hex
+from typing import Any, TypeAlias
 
 from qlmdm_core.errors import StoreError
 from qlmdm_core.store import merge
 from qlmdm_core.store.codec import dump_change, dump_text, dumps, from_ms, load_change, loads, to_ms
-from qlmdm_core.store.records import Change, Submission
-from qlmdm_core.store.sqlite.clients import make_due
+from qlmdm_core.store.records import Behind, Change, NotAllowed, Repeated, Submission
 
 _PLACE_BITS = 20
 _LAST_PLACE = (1 << _PLACE_BITS) - 1
@@ -25,6 +28,8 @@ _LAST_PLACE = (1 << _PLACE_BITS) - 1
 REPORT = f"""(SELECT CAST('{{' || group_concat(entry) || '}}' AS BLOB) FROM reports
     WHERE id BETWEEN c.no << {_PLACE_BITS} AND (c.no << {_PLACE_BITS}) + {_LAST_PLACE})"""
 """The whole report of the client `c`, as JSON; null if it never reported."""
+
+Refused: TypeAlias = "Repeated | Behind | NotAllowed"
 
 FOREVER = 1 << 62
 """Later than any time in milliseconds."""
@@ -86,60 +91,78 @@ def facts(db: sqlite3.Connection, no: int) -> bytes:
     return row[0] if row else b"{}"
 
 
-ChangeRow: TypeAlias = tuple[str, int, str, int, bytes]
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A record that may be merged, with all that can be done before it is written.
+
+    Made by the thread that asks: the others wait while one writes.
+    """
+
+    merged: merge.Merged
+    record: tuple[Any, ...]
+    """A row for the view `accepting`."""
+    entries: Sequence[tuple[int, bytes]]
+    """Rows for `reports` and `changes`, but for the first, which is in `record`."""
+    changes: Sequence[tuple[Any, ...]]
+    no: int
+    submission: Submission
+
+    def write(self, db: sqlite3.Connection) -> bool:
+        """Write it, unless somebody wrote to the client since it was read: False then."""
+        before = db.total_changes
+        db.execute(_ACCEPT, self.record)
+        if db.total_changes == before:
+            return False
+        if self.entries:
+            db.executemany("REPLACE INTO reports (id, entry) VALUES (?, ?)", self.entries)
+            db.executemany(
+                "INSERT INTO changes (cid, seq, collector, changed_at, body) "
+                "VALUES (?, ?, ?, ?, ?)",
+                self.changes,
+            )
+        if self.merged.identity:
+            _write_identity(db, self.no, self.submission)
+        return True
 
 
-def change_rows(merged: merge.Merged, s: Submission) -> list[ChangeRow]:
-    """The lines of history of a merge, made by the thread that asks, not by the writer."""
-    return [
+_ACCEPT = f"INSERT INTO accepting VALUES ({', '.join('?' * 18)})"
+
+
+def prepare(db: sqlite3.Connection, s: Submission) -> Prepared | Refused:
+    """Merge a record with what is there, or say why not."""
+    found = snapshot(db, s.cid)
+    if found is None:
+        return merge.NO_SUCH_CLIENT
+    no, present = found
+    refused = merge.refusal(present, s)
+    if refused is not None:
+        return refused
+    merged = merge.merge_entries(present, s, partial(entry, db, no), partial(facts, db, no))
+    entries = [(_id(no, place), entry) for place, entry in merged.entries.items()]
+    changes = [
         (c.cid, s.seq, c.collector, to_ms(c.changed_at), dump_change(c)) for c in merged.changes
     ]
-
-
-def write_merged(
-    db: sqlite3.Connection,
-    no: int,
-    version: int,
-    merged: merge.Merged,
-    s: Submission,
-    rows: list[ChangeRow],
-) -> bool:
-    """Write a merge, unless somebody wrote to the client since `version` was read: False then."""
-    written = db.execute(
-        """UPDATE states SET version = ?, seq = ?, boot = ?, last_seen_at = ?, reported_at = ?,
-        times_newer = ?, recent = ?, times = ? WHERE no = ? AND version = ? AND EXISTS
-        (SELECT 1 FROM clients WHERE no = ? AND status = 'active' AND fingerprint = ?)""",
-        (
-            merged.version,
-            s.seq,
-            s.boot,
-            to_ms(merged.last_seen_at),
-            to_ms(merged.accepted.accepted_at),
-            merged.times_newer,
-            merged.recent,
-            merged.times,
-            no,
-            version,
-            no,
-            s.fingerprint,
-        ),
-    ).rowcount
-    if not written:
-        return False
-    for place, entry in merged.entries.items():
-        db.execute("REPLACE INTO reports (id, entry) VALUES (?, ?)", (_id(no, place), entry))
-    if merged.facts is not None:
-        db.execute("REPLACE INTO facts (no, facts) VALUES (?, ?)", (no, merged.facts))
-    if rows:
-        db.executemany(
-            "INSERT INTO changes (cid, seq, collector, changed_at, body) VALUES (?, ?, ?, ?, ?)",
-            rows,
-        )
-    if merged.identity:
-        _write_identity(db, no, s)
-    if merged.dirty:
-        make_due(db, no)
-    return True
+    _, _, collector, changed_at, body = changes[0] if changes else (None,) * 5
+    record = (
+        no,
+        present.version,
+        s.fingerprint,
+        s.seq,
+        s.boot,
+        to_ms(merged.last_seen_at),
+        to_ms(merged.accepted.accepted_at),
+        merged.times_newer,
+        merged.recent,
+        merged.times,
+        merged.facts,
+        token_hex(8) if merged.dirty else None,
+        *(entries[0] if entries else (None, None)),
+        s.cid,
+        collector,
+        changed_at,
+        body,
+    )
+    return Prepared(merged, record, entries[1:], changes[1:], no, s)
 
 
 # --- history --------------------------------------------------------------------------------

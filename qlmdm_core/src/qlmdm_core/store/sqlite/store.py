@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -10,7 +9,6 @@ from time import monotonic
 
 from qlmdm_core.api import JSON
 from qlmdm_core.errors import SettingsError, StoreUnavailableError
-from qlmdm_core.store import merge
 from qlmdm_core.store.codec import to_ms
 from qlmdm_core.store.records import (
     Acceptance,
@@ -158,22 +156,11 @@ class SqliteStore:
     def accept(self, submission: Submission) -> Acceptance:
         deadline = monotonic() + self._wait_seconds
         while True:
-            found = self._db.read(lambda db: reports.snapshot(db, submission.cid))
-            no, snapshot = found or (0, None)
-            refused = merge.refusal(snapshot, submission)
-            if refused is not None or snapshot is None:
-                return refused or merge.NO_SUCH_CLIENT
-            merged = self._db.read(partial(_merged, no=no, snapshot=snapshot, s=submission))
-            work = partial(
-                reports.write_merged,
-                no=no,
-                version=snapshot.version,
-                merged=merged,
-                s=submission,
-                rows=reports.change_rows(merged, submission),
-            )
-            if self._db.write(work):
-                return merged.accepted
+            prepared = self._db.read(partial(reports.prepare, s=submission))
+            if not isinstance(prepared, reports.Prepared):
+                return prepared
+            if self._db.write(prepared.write):
+                return prepared.merged.accepted
             # Another record of this client came first: one of those who race gets through
             # each time, and most of the others are then behind.
             if monotonic() > deadline:
@@ -266,11 +253,3 @@ class SqliteStore:
             piece = issues[start : start + PIECE]
             updated += self._db.write(partial(audits.update_issues, issues=piece))
         return updated
-
-
-def _merged(
-    db: sqlite3.Connection, no: int, snapshot: merge.Snapshot, s: Submission
-) -> merge.Merged:
-    return merge.merge_entries(
-        snapshot, s, partial(reports.entry, db, no), partial(reports.facts, db, no)
-    )
