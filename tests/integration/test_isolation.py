@@ -350,8 +350,8 @@ BAD_IMPORTS: dict[str, tuple[str, str]] = {
     "import-missing": ("import there_is_no_such_module", "ModuleNotFoundError"),
     "import-os-exit": ("import os; os._exit(0)", "exited with status 0"),
     "import-segfault": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
-    "import-hangs": ("import time; time.sleep(1000)", "longer than 3 seconds to import"),
-    "import-stops": ("import os; os.kill(os.getpid(), 19)", "longer than 3 seconds to import"),
+    "import-hangs": ("import time; time.sleep(1000)", "longer than 6 seconds to import"),
+    "import-stops": ("import os; os.kill(os.getpid(), 19)", "longer than 6 seconds to import"),
     "import-prints": ("while True: print('x' * 65536)", "printed more than"),
     "import-eats": ("x = []\nwhile True: x.append(bytearray(1 << 24))", "MemoryError"),
     "import-forks": (
@@ -377,13 +377,18 @@ BAD_IMPORTS: dict[str, tuple[str, str]] = {
         "more than",
     ),
     "hook-misspelt": ("@hookimpl\ndef qlmdm_register_colectors(settings): pass", "colectors"),
-    "dies-when-told-to-start": (
+    "dies-when-its-collector-runs": (
         (
             "import os, threading, time\n"
-            "def die():\n    time.sleep(0.3)\n    os._exit(5)\n"
+            "def die():\n"
+            "    while not os.path.exists(__file__ + '.runs'): time.sleep(0.02)\n"
+            "    os._exit(5)\n"
             "threading.Thread(target=die, daemon=True).start()\n"
+            "def run(host):\n"
+            "    open(__file__ + '.runs', 'w').close()\n"
+            "    time.sleep(1000)\n"
             "@hookimpl\ndef qlmdm_register_collectors(settings):\n"
-            "    return [Collector(name='orphan', run=lambda host: time.sleep(1000))]"
+            "    return [Collector(name='orphan', run=run)]"
         ),
         "exited with status 5",
     ),
@@ -395,7 +400,7 @@ def test_a_bad_distribution_fails_for_itself(site: Path, use_cgroups: bool) -> N
     for name, (source, _) in BAD_IMPORTS.items():
         install(site, name, source)
     install(site, "good", GOOD)
-    outcome = run(*BAD_IMPORTS, "good", use_cgroups=use_cgroups, import_timeout=3.0)
+    outcome = run(*BAD_IMPORTS, "good", use_cgroups=use_cgroups, import_timeout=6.0)
     assert_good(outcome)
     failed = {failure.distribution: failure.error for failure in outcome.failures}
     assert set(failed) == set(BAD_IMPORTS)
@@ -403,7 +408,7 @@ def test_a_bad_distribution_fails_for_itself(site: Path, use_cgroups: bool) -> N
         assert re.search(message, failed[name]), (name, failed[name])
     orphan = outcome.results.pop("orphan")
     assert orphan.status == "crashed"
-    assert "dies-when-told-to-start" in orphan.error
+    assert "dies-when-its-collector-runs" in orphan.error
     assert set(outcome.results) == {"good-quick", "good-slow"}
 
 
@@ -473,7 +478,7 @@ def test_a_plugin_that_changes_python_under_our_feet_costs_itself_only(site: Pat
         """,
     )
     install(site, "good", GOOD)
-    outcome = run("saboteur", "good", import_timeout=3.0)
+    outcome = run("saboteur", "good", import_timeout=6.0)
     assert_good(outcome)
     assert [failure.distribution for failure in outcome.failures] == ["saboteur"]
 
@@ -883,6 +888,38 @@ def test_a_group_is_made_entered_killed_and_removed(tmp_path: Path) -> None:
     assert not Path(groups.path).exists()
     os.close(reading)
     os.close(writing)
+
+
+def test_memory_is_limited_for_all_processes_of_a_collector_together(site: Path) -> None:
+    groups = RunGroup.create()
+    limited = groups is not None and groups.limited
+    if groups is not None:
+        groups.remove()
+    if not limited:
+        pytest.skip("no memory controller of cgroup v2 here")
+    install(
+        site,
+        "crowd",
+        """
+        import os
+
+        def eat(host):
+            for _ in range(6):
+                if os.fork() == 0:
+                    eaten = bytearray(b"x") * (150 << 20)
+                    os.read(os.pipe()[0], 1)
+            os.wait()
+
+        @hookimpl
+        def qlmdm_register_collectors(settings):
+            return [Collector(name="eater", run=eat, timeout=60)]
+        """,
+    )
+    install(site, "good", GOOD)
+    outcome = run("crowd", "good")
+    assert_good(outcome)
+    assert outcome.results["eater"].status == "limit"
+    assert "more than 400 MiB of memory" in outcome.results["eater"].error
 
 
 def test_where_no_group_can_be_made_there_is_none(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def run_collectors(
     only: Collection[str] | None = None,
     due: Callable[[Descriptor], bool] = lambda _: True,
     deadline: float = 300.0,
-    import_timeout: float = 10.0,
+    import_timeout: float = 30.0,
     slack: float = 10.0,
     limits: Limits | None = None,
     use_cgroups: bool = True,

@@ -66,8 +66,8 @@ class Plan:
     due: Callable[[Descriptor], bool] = lambda _: True
     deadline: float = 300.0
     """Seconds for everything together."""
-    import_timeout: float = 10.0
-    """Seconds that one distribution may take to import and register."""
+    import_timeout: float = 30.0
+    """Seconds that one distribution may take to import and register; a cold disk is slow."""
     slack: float = 10.0
     """Seconds after a collector's deadline in which its worker must have said what came of it.
 
