@@ -460,7 +460,9 @@ def test_ctrl_c_leaves_no_process(site: Path, tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"interrupted" in errors
-    assert [reaper.describe(pid) for pid in reaper.child_pids(os.getpid())] == []
+    left = [reaper.describe(pid) for pid in reaper.child_pids(os.getpid())]
+    # Tests that ran before in this process may have made it the reaper of what ended meanwhile.
+    assert [described for described in left if "state Z" not in described] == []
 
 
 def test_help_shows_examples_and_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
