@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -388,7 +389,9 @@ def test_a_forked_child_connects_anew() -> None:
     connection = Connection(lambda: Client(), "db", "here")  # type: ignore[arg-type, return-value]
     with connection.use() as mine:
         assert mine == os.getpid()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        pid = os.fork()
     if pid == 0:
         with connection.use() as theirs:
             os._exit(0 if len(made) == 2 and theirs == os.getpid() else 1)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +72,10 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 def in_child(work: Callable[[], object], *, uid: int | None = None) -> object:
     """Do work in a forked child, as another user if need be; what it returned or raised."""
     reader, writer = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of forking beside threads, which is what is tested here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         try:
             if uid is not None:
@@ -446,7 +450,7 @@ def test_those_who_wait_are_written_together_and_one_failure_spoils_no_other(
 
 
 def test_who_wrote_last_lets_the_next_one_in_first(path: Path) -> None:
-    from qlmdm_core.store.sqlite.writer import in_turn
+    from qlmdm_core.store.sqlite.turns import in_turn
 
     order: list[str] = []
 
@@ -503,7 +507,11 @@ assert os.path.exists(sys.argv[1] + "-wal")
 store.set_meta("parent", 2)
 store.close()
 """
-    subprocess.run([sys.executable, "-W", "error", "-c", script, str(path)], check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", script, str(path)],
+        check=True,
+        timeout=60,
+    )
     plain = sqlite3.connect(path)
     assert plain.execute("SELECT value FROM meta").fetchall() == [("2",)]
     plain.close()

@@ -94,11 +94,12 @@ def record_judgements(db: sqlite3.Connection, judgements: Sequence[Judgement]) -
 def _record_judgement(db: sqlite3.Connection, judgement: Judgement) -> None:
     cid = judgement.cid
     # A judgement of the whole fleet finds most rows as they were: those are not written.
+    rejudge_at = to_ms(judgement.rejudge_at)
     db.execute(
-        """UPDATE audits SET rejudge_at = ?1, dirty = nullif(dirty, ?2)
-        WHERE no = (SELECT no FROM clients WHERE cid = ?3 AND status = 'active')
-        AND (rejudge_at IS NOT ?1 OR dirty = ?2)""",
-        (to_ms(judgement.rejudge_at), judgement.dirty, cid),
+        """UPDATE audits SET rejudge_at = ?, dirty = nullif(dirty, ?)
+        WHERE no = (SELECT no FROM clients WHERE cid = ? AND status = 'active')
+        AND (rejudge_at IS NOT ? OR dirty = ?)""",
+        (rejudge_at, judgement.dirty, cid, rejudge_at, judgement.dirty),
     )
     if judgement.verdicts is not None:
         db.execute("DELETE FROM verdicts WHERE cid = ?", (cid,))

@@ -27,10 +27,10 @@ def set_meta(db: sqlite3.Connection, key: str, value: JSON) -> None:
 def take_lease(db: sqlite3.Connection, name: str, owner: str, now_ms: int, until_ms: int) -> bool:
     """Take or prolong a lease unless another holds it."""
     cursor = db.execute(
-        """INSERT INTO leases (name, owner, until_at) VALUES (?1, ?2, ?4)
-        ON CONFLICT (name) DO UPDATE SET owner = ?2, until_at = ?4
-        WHERE owner = ?2 OR until_at <= ?3""",
-        (name, owner, now_ms, until_ms),
+        """INSERT INTO leases (name, owner, until_at) VALUES (?, ?, ?)
+        ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until_at = excluded.until_at
+        WHERE owner = excluded.owner OR until_at <= ?""",
+        (name, owner, until_ms, now_ms),
     )
     return cursor.rowcount > 0
 

@@ -178,8 +178,8 @@ def changes(
     """A client's history, newest first."""
     rows = db.execute(
         """SELECT cid, seq, collector, changed_at, body FROM changes
-        WHERE cid = ?1 AND changed_at < ?2 AND (?3 IS NULL OR collector = ?3)
-        ORDER BY changed_at DESC, no DESC LIMIT ?4""",
+        WHERE cid = ? AND changed_at < ? AND collector = coalesce(?, collector)
+        ORDER BY changed_at DESC, no DESC LIMIT ?""",
         (cid, FOREVER if before_ms is None else before_ms, collector, limit),
     )
     return [

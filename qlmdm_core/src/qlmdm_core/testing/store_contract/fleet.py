@@ -117,7 +117,12 @@ class FleetContract(StoreFixtures):
         assert client.enrolled_at == KEPT
         key = store.key("FPRc1")
         assert key is not None
-        assert (key.cid, key.public_key, key.status, key.mid) == ("c1", "KEY c1", "active", "mid-c1")
+        assert (key.cid, key.public_key, key.status, key.mid) == (
+            "c1",
+            "KEY c1",
+            "active",
+            "mid-c1",
+        )
         assert store.key("FPRc2") is None
         used = store.invitation("inv")
         assert used is not None
