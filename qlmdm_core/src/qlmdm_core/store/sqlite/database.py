@@ -14,7 +14,8 @@ from typing import TypeVar
 from qlmdm_core.errors import StoreError
 from qlmdm_core.store.sqlite import schema
 from qlmdm_core.store.sqlite.connection import connect, explained
-from qlmdm_core.store.sqlite.writer import WAIT_SECONDS, Work, Writer, in_turn
+from qlmdm_core.store.sqlite.turns import in_turn
+from qlmdm_core.store.sqlite.writer import WAIT_SECONDS, Work, Writer
 
 T = TypeVar("T")
 
@@ -137,6 +138,7 @@ class Database:
         for connection in inherited:
             if connection is not None:
                 _keep_for_ever(connection)
+        self._writer.forget()
         self._begin()
 
 

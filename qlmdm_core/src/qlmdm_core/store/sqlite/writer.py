@@ -4,17 +4,12 @@ SQLite lets one connection write at a time and makes the others poll, which star
 them for seconds; and each commit waits for the disk. So jobs are queued to one thread, which
 takes all that are waiting, runs them in one transaction, commits (with `synchronous=FULL`)
 and only then tells those who wait. Between processes, these threads queue on file locks.
-
-The queue between processes is fair because it has an anteroom: who wants to write first takes
-`FILE.queue`, then `FILE.lock`, then leaves the anteroom. A process that has just written finds
-the next one already waiting at the inner door. (flock(2) alone is not fair: who unlocks and
-locks again at once mostly wins.)
+Who finds nobody before him, neither here nor in another process, writes himself: waking one
+thread and being woken by it takes longer than the write.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import queue
 import sqlite3
 import threading
@@ -24,6 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from qlmdm_core.errors import StoreError, StoreUnavailableError
 from qlmdm_core.store.sqlite.connection import explain
+from qlmdm_core.store.sqlite.turns import WriteLocks
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -63,8 +59,13 @@ class Writer:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._writing = threading.Lock()
+        """Held by the one thread of this process that uses the connection."""
+        self._busy = False
+        """Whether the thread has jobs in its hands: those come first."""
+        self._locks = WriteLocks(path)
         self.connection: sqlite3.Connection | None = None
-        """The thread's connection: after a fork, the child must keep it and not touch it."""
+        """The only one that writes: after a fork, the child must keep it and not touch it."""
 
     def run(self, work: Work[T], *, wait_seconds: float = WAIT_SECONDS) -> T:
         """Do the work in a transaction; return its result once it is durable.
@@ -72,6 +73,10 @@ class Writer:
         Raises what the work raised, or `StoreUnavailableError` if that took too long.
         """
         job = _Job(work)
+        if self._run_at_once(job):
+            if job.error is not None:
+                raise job.error
+            return cast("T", job.result)
         self._enqueue(job)
         if not job.done.acquire(timeout=wait_seconds):
             job.abandoned = True
@@ -96,6 +101,43 @@ class Writer:
         if thread is not None:
             self._jobs.put(None)
             thread.join(WAIT_SECONDS)
+        if self._writing.acquire(timeout=WAIT_SECONDS):
+            try:
+                self._locks.close()
+                if self.connection is not None:
+                    self.connection.close()
+                    self.connection = None
+            finally:
+                self._writing.release()
+
+    def forget(self) -> None:
+        """In a child of fork(2): let go of the locks' files, which the parent has as well."""
+        self._locks.forget()
+
+    # --- without the thread -----------------------------------------------------------------
+
+    def _run_at_once(self, job: _Job[Any]) -> bool:
+        """Do the job in this thread, if nobody else writes or waits; False if somebody does.
+
+        Nobody is overtaken: not the queue of this process, nor another process, because one
+        that waits stands in the anteroom.
+        """
+        if self._busy or self._closed or not self._jobs.empty():
+            return False
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            if self.connection is None or not self._locks.try_acquire():
+                return False
+            try:
+                self._serve_jobs(self.connection, [job])
+            finally:
+                self._locks.release()
+        except OSError:
+            return False  # the thread will meet it again, and tell
+        finally:
+            self._writing.release()
+        return True
 
     # --- the thread -------------------------------------------------------------------------
 
@@ -116,30 +158,42 @@ class Writer:
     def _serve(self) -> None:
         job = self._jobs.get()
         while job is not None:
+            self._busy = True
             last = self._serve_group(job)
+            self._busy = False
             job = None if last else self._jobs.get()
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
 
     def _serve_group(self, first: _Job[Any]) -> bool:
         """Write the first job and those that wait behind it; True if it was time to close."""
         group = [first]
         last = False
         try:
-            if self.connection is None:
-                self.connection = self._connect()
-            with in_turn(self._path):
-                # Only now: others came while this process waited for its turn.
-                last = self._gather(group)
-                self._write(self.connection, [job for job in group if not job.abandoned])
+            with self._writing:
+                if self.connection is None:
+                    self.connection = self._connect()
+                self._locks.acquire()
+                try:
+                    # Only now: others came while this process waited for its turn.
+                    last = self._gather(group)
+                    self._serve_jobs(self.connection, group)
+                finally:
+                    self._locks.release()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            for job in group:
-                if job.error is None:
-                    job.error = _told(self._path, error)
+            self._tell(group, error)
         for job in group:
             job.done.release()
         return last
+
+    def _serve_jobs(self, connection: sqlite3.Connection, group: list[_Job[Any]]) -> None:
+        try:
+            self._write(connection, [job for job in group if not job.abandoned])
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            self._tell(group, error)
+
+    def _tell(self, group: list[_Job[Any]], error: Exception) -> None:
+        for job in group:
+            if job.error is None:
+                job.error = _told(self._path, error)
 
     def _gather(self, group: list[_Job[Any]]) -> bool:
         while len(group) < MAX_GROUP:
@@ -208,31 +262,6 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-@contextmanager
-def in_turn(path: str) -> Iterator[None]:
-    """Hold the right to write to the database at `path`, after those who came before."""
-    with _locked(f"{path}.queue") as anteroom:
-        inner = _locked(f"{path}.lock")
-        inner.__enter__()
-        fcntl.flock(anteroom, fcntl.LOCK_UN)
-    try:
-        yield
-    finally:
-        inner.__exit__(None, None, None)
-
-
-@contextmanager
-def _locked(path: str) -> Iterator[int]:
-    # Opened anew each time: a child of fork(2) that kept it open would keep it locked.
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield fd
-        fcntl.flock(fd, fcntl.LOCK_UN)
-    finally:
-        os.close(fd)
 
 
 def _told(path: str, error: Exception) -> Exception:
