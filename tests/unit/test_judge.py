@@ -65,6 +65,7 @@ def judge(of: AuditTarget, *given: Rule, now: datetime = NOW, broken: Any = None
     judge = Judge(
         rules=given or [rule()],
         unknown_grace_period=600.0,
+        value_max_age=3 * 86400.0,
         broken=broken or {},
         watch=watched.append,
     )
@@ -185,6 +186,53 @@ def test_the_earliest_valid_until_says_when_to_judge_again() -> None:
         return rule(AuditCheck(name=f"c{days}", judge=lambda client, now: verdict))
 
     assert judge(target(), until(3), until(2), rule()).rejudge_at == NOW + timedelta(days=2)
+
+
+# --- old values -------------------------------------------------------------------------------
+
+
+def collected(firewall: str, agent: str) -> dict[str, Any]:
+    """A report whose two values were collected at these times, by the client's clock."""
+    return {
+        "firewall": {"status": "ok", "value": {"state": "on"}, "collected_at": firewall},
+        "agent": {"status": "ok", "value": {}, "collected_at": agent},
+    }
+
+
+def at_reported(hours_ago: float, **report: Any) -> AuditTarget:
+    made = target(**report)
+    reported_at = NOW - timedelta(hours=hours_ago)
+    return replace(made, client=replace(CLIENT, reported_at=reported_at))
+
+
+@pytest.mark.parametrize(
+    ("hours_ago", "firewall", "agent", "state"),
+    [
+        (0, "2026-11-01T11:00:00Z", "2026-11-01T11:00:00Z", "pass"),
+        (71, "2026-10-29T13:00:00Z", "2026-10-29T13:00:00Z", "pass"),
+        (73, "2026-10-29T11:00:00Z", "2026-10-29T11:00:00Z", "unknown"),
+        (0, "2026-10-29T13:00:00Z", "2026-11-01T12:00:00Z", "pass"),
+        (0, "2026-10-29T11:00:00Z", "2026-11-01T12:00:00Z", "unknown"),
+        (24, "2026-10-29T13:00:00Z", "2026-10-31T12:00:00Z", "pass"),
+        (30, "2026-10-29T11:00:00Z", "2026-10-31T12:00:00Z", "unknown"),
+        # Only the client's own clock is wrong, by years: what it says is as fresh as ever.
+        (0, "2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z", "pass"),
+        (0, "2099-01-01T00:00:00.5+00:00", "2099-01-02T00:00:00Z", "pass"),
+    ],
+)
+def test_an_old_value_proves_nothing(
+    hours_ago: float, firewall: str, agent: str, state: str
+) -> None:
+    judgement = judge(at_reported(hours_ago, **collected(firewall, agent)))
+    if state == "pass":
+        assert judgement.verdicts is None
+        assert NOW < judgement.rejudge_at <= NOW + timedelta(days=3)
+    else:
+        (verdict,) = judgement.verdicts
+        assert (verdict.state, verdict.message) == (
+            "unknown",
+            f"firewall was last collected on {firewall[:10]}",
+        )
 
 
 # --- the rules of a site ------------------------------------------------------------------

@@ -70,6 +70,7 @@ def _main(argv: Sequence[str]) -> int:
         rules=made,
         notifiers=notifiers,
         unknown_grace_period=context.settings.audit.unknown_grace_period,
+        value_max_age=context.settings.audit.value_max_age,
     )
     now = datetime.now(timezone.utc)
     if args.all or args.client:

@@ -72,6 +72,11 @@ class AuditSettings:
     unknown_grace_period: Duration = setting(
         parse_duration("7 days"), "How long a check may be unknown before anybody is told."
     )
+    value_max_age: Duration = setting(
+        parse_duration("3 days"),
+        "How old a collected value may get before its checks are unknown.",
+        minimum=86400,
+    )
     checks: dict[str, CheckSettings] = field(
         default_factory=dict, metadata={"help": "Changes to checks, by name."}
     )

@@ -15,6 +15,7 @@ import orjson
 
 from qlmdm_core.api import JSON, PASS, ClientView, Verdict
 from qlmdm_core.server.audit.rules import Rule
+from qlmdm_core.store.merge import load_report
 from qlmdm_core.store.records import AuditTarget, Issue, Judgement, VerdictRecord
 
 MAX_MESSAGE = 2000
@@ -30,6 +31,8 @@ class Judge:
     rules: Sequence[Rule]
     unknown_grace_period: float
     """Seconds."""
+    value_max_age: float
+    """Seconds, at least a day; an older value proves nothing."""
     broken: Mapping[str, str]
     """Checks that can't be asked in this run, and why."""
     watch: Callable[[int], None]
@@ -40,11 +43,11 @@ class Judge:
         view = client_view(target)
         before = {record.check: record for record in target.verdicts}
         records: list[VerdictRecord] = []
-        rejudge_at: datetime | None = None
+        stale, rejudge_at = self._stale(view, now)
         for number, rule in enumerate(self.rules):
             if rule.tags and rule.tags.isdisjoint(view.tags):
                 continue
-            verdict = self._ask(number, rule, view, now)
+            verdict = self._ask(number, rule, view, stale, now)
             until = verdict.valid_until
             if until is not None and (rejudge_at is None or until < rejudge_at):
                 rejudge_at = until
@@ -59,13 +62,44 @@ class Judge:
             issues=self._issues(target.issues, records, now),
         )
 
-    def _ask(self, number: int, rule: Rule, view: ClientView, now: datetime) -> Verdict:
+    def _stale(self, view: ClientView, now: datetime) -> tuple[Mapping[str, str], datetime | None]:
+        """The collectors whose values are too old, with their day; and when the next will be.
+
+        A value's age is how much older it is than the newest of the same report, by the
+        client's clock, plus how long ago that report came, by ours: so no clock needs to agree.
+        """
+        stamps = {
+            name: str(result.get("collected_at") or "") for name, result in view.report.items()
+        }
+        if not stamps or view.reported_at is None:
+            return {}, None
+        left = self.value_max_age - (now - view.reported_at).total_seconds()
+        newest, oldest = max(stamps.values()), min(stamps.values())
+        if left > 0 and newest[:10] == oldest[:10]:  # the usual case: all of one day
+            return {}, view.reported_at + timedelta(seconds=self.value_max_age)
+        limit = _seconds(newest) - left
+        stale = {name: at[:10] for name, at in stamps.items() if _seconds(at) <= limit or left <= 0}
+        fresh = [_seconds(at) - limit for name, at in stamps.items() if name not in stale]
+        return stale, now + timedelta(seconds=max(1.0, min(fresh))) if fresh else None
+
+    def _ask(
+        self,
+        number: int,
+        rule: Rule,
+        view: ClientView,
+        stale: Mapping[str, str],
+        now: datetime,
+    ) -> Verdict:
         if rule.name in self.broken:
             return Verdict(state="unknown", message=self.broken[rule.name])
         for need in rule.check.needs:
             result = view.report.get(need)
             if result is None or result.get("status") != "ok":
                 return Verdict(state="unknown", message=_why_missing(need, result))
+            if need in stale:
+                return Verdict(
+                    state="unknown", message=f"{need} was last collected on {stale[need]}"
+                )
         self.watch(number)
         try:
             verdict = rule.check.judge(view, now)
@@ -135,7 +169,7 @@ def client_view(target: AuditTarget) -> ClientView:
     return ClientView(
         cid=client.cid,
         hostname=client.hostname,
-        report=orjson.loads(target.report),
+        report=load_report(target.report, target.times),
         enrolled_at=client.enrolled_at,
         last_seen_at=client.last_seen_at,
         reported_at=client.reported_at,
@@ -144,6 +178,15 @@ def client_view(target: AuditTarget) -> ClientView:
         release=client.release,
         flags=client.flags,
     )
+
+
+def _seconds(stamp: str) -> float:
+    """A report's time as seconds; what is none counts as the beginning of time."""
+    try:
+        at = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+        return at.timestamp() if at.tzinfo is not None else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _why_missing(need: str, result: Mapping[str, object] | None) -> str:

@@ -80,7 +80,7 @@ def rules(
     ]
 
 
-def version(rules: Sequence[Rule], unknown_grace_period: float) -> str:
+def version(rules: Sequence[Rule], *settings: float) -> str:
     """Changes when any rule does: then the whole fleet has to be judged anew.
 
     The help text counts, since it names the limits that a plugin's settings gave the check.
@@ -96,7 +96,7 @@ def version(rules: Sequence[Rule], unknown_grace_period: float) -> str:
         )
         for rule in rules
     ]
-    text = json.dumps([unknown_grace_period, described])
+    text = json.dumps([settings, described])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

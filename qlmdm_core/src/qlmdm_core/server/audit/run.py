@@ -31,6 +31,7 @@ class Audit:
     rules: Sequence[Rule]
     notifiers: Sequence[Notifier]
     unknown_grace_period: float
+    value_max_age: float = 3 * 86400.0
     processes: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
     patience: float = 60.0
 
@@ -69,12 +70,13 @@ class Audit:
     def _judge(
         self, store: Store, now: datetime, *, everything: bool, only: frozenset[str] | None
     ) -> Tally:
-        wanted = version(self.rules, self.unknown_grace_period)
+        wanted = version(self.rules, self.unknown_grace_period, self.value_max_age)
         new_rules = store.meta(RULES_VERSION) != wanted
         fleet = Fleet(
             open_store=self.open_store,
             rules=self.rules,
             unknown_grace_period=self.unknown_grace_period,
+            value_max_age=self.value_max_age,
             now=now,
             everything=everything or new_rules or only is not None,
             only=only,

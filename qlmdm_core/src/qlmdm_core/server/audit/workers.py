@@ -42,6 +42,7 @@ class Fleet:
     """Called once in each process: a database's connections do not survive a fork."""
     rules: Sequence[Rule]
     unknown_grace_period: float
+    value_max_age: float
     now: datetime
     everything: bool
     only: frozenset[str] | None = None
@@ -188,6 +189,7 @@ def _work(
     judge = Judge(
         rules=fleet.rules,
         unknown_grace_period=fleet.unknown_grace_period,
+        value_max_age=fleet.value_max_age,
         broken=broken,
         watch=watch,
     )
