@@ -232,6 +232,16 @@ def test_an_audit_that_dies_before_it_told_tells_next_time(setup: Setup) -> None
     assert len(setup.lines) == 1
 
 
+def test_history_that_is_older_than_settings_say_is_forgotten(setup: Setup) -> None:
+    cid = setup.fleet.client("laptop7", OFF)
+    setup.fleet.now += timedelta(days=300)
+    setup.fleet.report(cid, ON)
+    setup.audit()
+    assert len(setup.store.changes(cid)) == 2
+    setup.audit(days=101)
+    assert [change.new for change in setup.store.changes(cid)] == [ON["firewall"]]
+
+
 # --- checks that misbehave ------------------------------------------------------------------
 
 

@@ -71,6 +71,7 @@ def _main(argv: Sequence[str]) -> int:
         notifiers=notifiers,
         unknown_grace_period=context.settings.audit.unknown_grace_period,
         value_max_age=context.settings.audit.value_max_age,
+        changes_kept=context.settings.changes_kept,
     )
     now = datetime.now(timezone.utc)
     if args.all or args.client:

@@ -21,6 +21,8 @@ RULES_VERSION = "audit.rules_version"
 BACKLOG = "audit.backlog."
 MAX_BACKLOG = 10_000
 PAGE = 1000
+SETTLE_AT_MOST = 50
+"""Pages of history that one audit moves; more wait for the next one."""
 
 
 @dataclass(kw_only=True)
@@ -32,6 +34,7 @@ class Audit:
     notifiers: Sequence[Notifier]
     unknown_grace_period: float
     value_max_age: float = 3 * 86400.0
+    changes_kept: float = 400 * 86400.0
     processes: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
     patience: float = 60.0
 
@@ -55,6 +58,7 @@ class Audit:
             raise BusyError("another qlmdm-audit is at work; nothing was done")
         try:
             tally = self._judge(store, now, everything=everything, only=only)
+            self._tidy(store, now)
             if tell is None:
                 return Outcome(tally=tally)
             due, alerts = self._due(store, now)
@@ -92,6 +96,13 @@ class Audit:
         if new_rules and only is None:
             store.set_meta(RULES_VERSION, wanted)
         return tally
+
+    def _tidy(self, store: Store, now: datetime) -> None:
+        """The history's housekeeping, which nobody else is regularly there to do."""
+        for _ in range(SETTLE_AT_MOST):
+            if store.settle_changes(PAGE) < PAGE:
+                break
+        store.forget_changes(now - timedelta(seconds=self.changes_kept))
 
     def _due(self, store: Store, now: datetime) -> tuple[list[Issue], list[Alert]]:
         """The issues to tell of now, and how."""
