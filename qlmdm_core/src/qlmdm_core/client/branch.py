@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qlmdm_core.client.family import Child
+from qlmdm_core.client.child import Child
 from qlmdm_core.client.plan import Descriptor
 from qlmdm_core.plugins import PluginEntry, PluginFailure
 

@@ -10,21 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Literal, NamedTuple, NoReturn
+from typing import NoReturn
 
-from qlmdm_core.api import JSON
 from qlmdm_core.client import limits as limit_module
 from qlmdm_core.client import newborn, reaper
 from qlmdm_core.client.cgroups import Group, RunGroup
-from qlmdm_core.client.frames import Frame, FrameError, FrameReader, encode
+from qlmdm_core.client.child import Birth, Child, Event
+from qlmdm_core.client.frames import FrameError, FrameReader
 from qlmdm_core.client.limits import Limits, Prctl
 
-FIRST_BYTES, LAST_BYTES = 1024, 3072
-"""How much of what a child printed is kept, of its beginning and of its end."""
 WATCH_SECONDS = 0.25
 """How often it is checked whether a child breaks its limits."""
 ENDING_SECONDS = 0.002
@@ -34,76 +31,6 @@ LONGEST_SWEEP_SECONDS = 0.5
 """How soon, at first and at most, to look again for what was left behind."""
 END_SECONDS = 3.0
 """How long to try to kill what can't be killed: a process that waits for a broken disk."""
-
-
-class Event(NamedTuple):
-    """Something that a child did, or that was found out about it."""
-
-    kind: Literal["frame", "broken", "noisy", "overdue", "exceeded", "ended"]
-    child: Child
-    frame: Frame | None = None
-    why: str = ""
-
-
-class Child:
-    """One child process, from fork to exit."""
-
-    def __init__(self, name: str, channel: FrameReader, noise: int, timeout: float | None) -> None:
-        self.name = name
-        self.pid = 0
-        self.timeout = timeout
-        """Seconds that it may take, from its own start."""
-        self.channel = channel
-        self.noise = noise
-        self.noise_bytes = 0
-        self.first_words = b""
-        self.last_words = b""
-        self.group: Group | None = None
-        self.started = 0.0
-        self.status: int | None = None
-        """As waitpid(2) gives it; None while it lives."""
-        self.doomed = False
-        """It was killed by us."""
-
-    def send(self, header: dict[str, JSON]) -> bool:
-        """Tell it something; False if it does not listen."""
-        message = encode(header)
-        try:
-            return os.write(self.channel.fd, message) == len(message)
-        except OSError:
-            return False
-
-    def evidence(self) -> str:
-        """What it printed; without the middle, if it was much."""
-        gap = b"" if self.noise_bytes <= FIRST_BYTES + LAST_BYTES else b"\n[...]\n"
-        return (self.first_words + gap + self.last_words).decode("utf-8", "replace").strip()
-
-    def seconds(self) -> float:
-        """How long ago it started."""
-        return time.monotonic() - self.started
-
-    def ending(self) -> str:
-        """How it ended, for a person."""
-        if self.status is None:
-            return "still runs"
-        if os.WIFSIGNALED(self.status):
-            number = os.WTERMSIG(self.status)
-            known = number in set(signal.Signals)
-            how = signal.Signals(number).name if known else f"signal {number}"
-            # One that closes its channel is killed, as it can say nothing more.
-            hidden = number == signal.SIGKILL and not self.doomed
-            return f"was killed by {how}" + (" (or closed its channel)" if hidden else "")
-        return f"exited with status {os.WEXITSTATUS(self.status)}"
-
-
-class Birth(NamedTuple):
-    """A child that is about to be forked."""
-
-    child: Child
-    main: Callable[[int], None]
-    channel: int
-    """The child's end, as is `noise`."""
-    noise: int
 
 
 class Family:
@@ -276,10 +203,8 @@ class Family:
         if not chunk:
             self._forget(child.noise)
             return []
-        before, child.noise_bytes = child.noise_bytes, child.noise_bytes + len(chunk)
-        room = FIRST_BYTES - len(child.first_words)
-        child.first_words += chunk[:room]
-        child.last_words = (child.last_words + chunk[room:])[-LAST_BYTES:]
+        before = child.noise_bytes
+        child.hear(chunk)
         most = self.limits.output_bytes
         if before <= most < child.noise_bytes:
             return [Event("noisy", child, why=f"it printed more than {most} bytes")]

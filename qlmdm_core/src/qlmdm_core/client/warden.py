@@ -13,7 +13,6 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 
@@ -21,13 +20,15 @@ from qlmdm_core.api import JSON
 from qlmdm_core.client import frames, limits, newborn
 from qlmdm_core.client.branch import Branch
 from qlmdm_core.client.cgroups import RunGroup
-from qlmdm_core.client.family import Event, Family
+from qlmdm_core.client.child import Event
+from qlmdm_core.client.claims import Claims
+from qlmdm_core.client.family import Family
 from qlmdm_core.client.frames import Frame, FrameReader
 from qlmdm_core.client.limits import Prctl
 from qlmdm_core.client.plan import Descriptor, Plan
 from qlmdm_core.client.slots import Slots
 from qlmdm_core.client.worker import Worker
-from qlmdm_core.plugins import PluginEntry, PluginFailure, resolve_conflicts
+from qlmdm_core.plugins import PluginFailure
 
 REGISTRATION_SECONDS = 1.0
 """How long collectors wait for other distributions to register, which may claim their names."""
@@ -49,10 +50,7 @@ class Warden:
         self._branches = [Branch(i, entries) for i, entries in enumerate(plan.distributions)]
         self._slots = Slots(plan.slots)
         self._begun = time.monotonic()
-        self._decided = 0
-        self._seen: set[str] = set()
-        """The collectors about which everything was decided: queued, or not to be run."""
-        self._conflicts: dict[str, str] = {}
+        self._claims = Claims()
         self._failures: list[PluginFailure] = []
 
     # --- the course of it --------------------------------------------------------------------
@@ -72,6 +70,7 @@ class Warden:
                     break
             self._decide()  # what registered with its last breath
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this is the end already
             survivors = self._family.end()
             self._clear_groups()
         if survivors:
@@ -150,27 +149,21 @@ class Warden:
     # --- who runs ----------------------------------------------------------------------------
 
     def _decide(self) -> None:
-        """Queue what is to be run, of all that is known by now and was not decided before."""
-        claims = [offer for branch in self._branches for offer in branch.offers]
-        if len(claims) == self._decided:
+        """Queue what is to be run, of all that is known by now and was not known before."""
+        news = self._claims.settle([offer for branch in self._branches for offer in branch.offers])
+        if news is None:
             return
-        self._decided = len(claims)
-        resolved = resolve_conflicts("collector", claims)
-        for failure in resolved.failures:
-            if failure not in self._failures:
-                self._failures.append(failure)
-        accepted = {descriptor.name: (entry, descriptor) for entry, descriptor in resolved.accepted}
-        self._refuse(claims, accepted, resolved.failures)
-        new = [(e, d) for e, d in accepted.values() if d.name not in self._seen]
-        self._seen |= {descriptor.name for _, descriptor in claims}
         only = self._plan.only
-        known = {descriptor.name for _, descriptor in claims}
-        self._send(
-            {"type": "known", "collectors": [d.to_dict() for _, d in new], "names": sorted(known)}
-        )
-        if only is not None and not only <= known:
+        self._failures += news.failures
+        known = [descriptor.to_dict() for _, descriptor in news.accepted]
+        self._send({"type": "known", "collectors": known, "names": sorted(news.names)})
+        for descriptor, error in news.conflicts:
+            self._unqueue(descriptor.name)
+            if only is None or descriptor.name in only:
+                self._outcome(descriptor, "conflict", error)
+        if only is not None and not only <= news.names:
             return  # nothing runs: somebody mistyped
-        for entry, descriptor in new:
+        for entry, descriptor in news.accepted:
             chosen = descriptor.name in only if only is not None else self._plan.due(descriptor)
             if chosen:
                 branch = next(b for b in self._branches if entry in b.entries)
@@ -180,23 +173,9 @@ class Warden:
             if branch.over:
                 self._drop_queue(branch)
 
-    def _refuse(
-        self,
-        claims: Iterable[tuple[PluginEntry, Descriptor]],
-        accepted: dict[str, tuple[PluginEntry, Descriptor]],
-        failures: list[PluginFailure],
-    ) -> None:
-        """Of names that are claimed twice, none runs; one that runs already does not count."""
-        for _, descriptor in claims:
-            name = descriptor.name
-            if name in accepted or name in self._conflicts:
-                continue
-            error = next(failure.error for failure in failures if repr(name) in failure.error)
-            self._conflicts[name] = error
-            for branch in self._branches:
-                branch.queue = [queued for queued in branch.queue if queued.name != name]
-            if self._plan.only is None or name in self._plan.only:
-                self._outcome(descriptor, "conflict", error)
+    def _unqueue(self, name: str) -> None:
+        for branch in self._branches:
+            branch.queue = [queued for queued in branch.queue if queued.name != name]
 
     def _start_collectors(self, branch: Branch) -> None:
         """Start what is queued, as far as there are slots."""
@@ -286,7 +265,7 @@ class Warden:
         descriptor, _ = branch.running.pop(header["name"])
         self._slots.give_back(f"{descriptor.name}:")
         self._watch(branch)
-        if descriptor.name not in self._conflicts:
+        if descriptor.name not in self._claims.contested:
             self._send({**header, **_identity(descriptor), "type": "outcome"}, frame.body)
 
     def _bury(self, branch: Branch) -> None:
@@ -367,6 +346,7 @@ def _identity(descriptor: Descriptor) -> dict[str, JSON]:
         "distribution": descriptor.distribution,
         "interval": descriptor.interval,
         "private": descriptor.private,
+        "volatile": descriptor.volatile,
         "max_bytes": descriptor.max_bytes,
     }
 

@@ -16,7 +16,8 @@ from functools import partial
 from qlmdm_core.api import JSON, Collector, DistroAdapter
 from qlmdm_core.client import collecting, frames, newborn
 from qlmdm_core.client.cgroups import RunGroup
-from qlmdm_core.client.family import Birth, Child, Event, Family
+from qlmdm_core.client.child import Birth, Child, Event
+from qlmdm_core.client.family import Family
 from qlmdm_core.client.frames import Frame, FrameError, FrameReader
 from qlmdm_core.client.limits import Prctl, be_nice
 from qlmdm_core.client.plan import Descriptor, Plan
