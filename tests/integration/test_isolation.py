@@ -483,16 +483,19 @@ def test_a_plugin_that_changes_python_under_our_feet_costs_itself_only(site: Pat
     assert [failure.distribution for failure in outcome.failures] == ["saboteur"]
 
 
-def test_the_warden_itself_being_killed_is_reported_and_leaves_nothing(site: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_warden_itself_being_killed_is_reported_and_leaves_nothing(
+    site: Path, number: int
+) -> None:
     install(
         site,
         "regicide",
-        """
+        f"""
         import os, time
 
         def run(host):
-            with open(f"/proc/{os.getppid()}/stat") as file:
-                os.kill(int(file.read().rpartition(")")[2].split()[1]), 9)
+            with open(f"/proc/{{os.getppid()}}/stat") as file:
+                os.kill(int(file.read().rpartition(")")[2].split()[1]), {number})
             time.sleep(1000)
 
         @hookimpl
