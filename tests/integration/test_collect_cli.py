@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -472,3 +473,50 @@ def test_help_shows_examples_and_exit_status(capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     assert "qlmdm-collect --explain firewall" in said
     assert "exit status" in said
+
+
+def test_a_field_that_is_volatile_is_no_news(site: Path, tmp_path: Path) -> None:
+    """The hash that goes with the value leaves it out, so that the server sees no change."""
+    write_distribution(
+        site,
+        "ages",
+        entry_points={CLIENT_GROUP: "main = ages_plugin"},
+        modules={
+            "ages_plugin": """
+            import time
+            from qlmdm_core import Collector, hookimpl
+
+            def run(host):
+                return {"state": "available", "age_seconds": time.monotonic(), "color": "red"}
+
+            @hookimpl
+            def qlmdm_register_collectors(settings):
+                return [Collector(name="ages", run=run, volatile=("age_seconds",))]
+            """
+        },
+    )
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    code = (
+        "import json, sys\n"
+        "from qlmdm_core import settings\n"
+        "from qlmdm_core.client.collect import collect, make_record\n"
+        "from qlmdm_core.client.settings import StandaloneSettings\n"
+        "outcome = collect(settings.defaults(StandaloneSettings), only=['ages'])\n"
+        "print(json.dumps(make_record(outcome, bytes, {}, 0.0)['collectors']['ages']))\n"
+    )
+    results = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env={**os.environ, "PYTHONPATH": path},
+                capture_output=True,
+                check=True,
+            ).stdout
+        )
+        for _ in range(2)
+    ]
+    first, second = results
+    assert first["value"]["age_seconds"] != second["value"]["age_seconds"]
+    assert first["value_sha256"] == second["value_sha256"]
+    lasting = b'{"color":"red","state":"available"}'
+    assert first["value_sha256"] == hashlib.sha256(lasting).hexdigest()

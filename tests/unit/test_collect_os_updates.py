@@ -67,6 +67,7 @@ def test_a_machine_in_order(tmp_path: Path) -> None:
         "supported_until": "2030-01-31",
         "end_of_life": False,
         "cache_age_seconds": 60,
+        "cache_updated_at": "2026-11-01T11:50:00+00:00",
         "reboot_required": False,
         "notes": [],
         "distribution": "Foo 1",

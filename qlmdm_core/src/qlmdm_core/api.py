@@ -219,6 +219,9 @@ class Collector:
     """Seconds between runs; None: each collect."""
     private: bool = False
     """The value is personal: never logged, hashed with a key that stays on the client."""
+    volatile: tuple[str, ...] = ()
+    """Fields of the value whose change alone is no news, such as an age in seconds. The server
+    then keeps the value it has: a check must not go by them."""
     help: str = ""
     """One sentence for the person at the machine: what is collected, and why."""
     api: int = 1

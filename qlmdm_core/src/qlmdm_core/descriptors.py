@@ -103,6 +103,7 @@ def _collector(item: Collector) -> str | None:
         or _bytes(item.max_bytes)
         or (None if item.interval is None else _seconds(item, "interval"))
         or _flag(item, "private")
+        or _words(item, "volatile")
         or _text(item, "help")
     )
 
@@ -238,6 +239,13 @@ def _bytes(value: Any) -> str | None:
 
 def _flag(item: Any, field: str) -> str | None:
     return None if isinstance(getattr(item, field), bool) else f"{field}: expected True or False"
+
+
+def _words(item: Any, field: str) -> str | None:
+    words = getattr(item, field)
+    if isinstance(words, tuple) and all(isinstance(word, str) for word in words):
+        return None
+    return f"{field} must be a tuple of text, not {_a(words)}"
 
 
 def _text(item: Any, field: str) -> str | None:

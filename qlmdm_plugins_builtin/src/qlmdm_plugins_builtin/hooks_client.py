@@ -91,6 +91,7 @@ def qlmdm_register_collectors(settings: Settings) -> list[Collector]:
             run=_Run("os_updates"),
             timeout=240.0,
             interval=HOUR,
+            volatile=("cache_age_seconds",),
             help="Which updates wait, by the package lists that the machine has, and how long its "
             "release is supported. Nothing is installed or fetched.",
         ),

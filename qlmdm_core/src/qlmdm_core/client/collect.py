@@ -205,12 +205,19 @@ def result_of(result: CollectorOutcome) -> dict[str, JSON]:
 
 
 def _with_hash(result: CollectorOutcome, private_key: Callable[[], bytes]) -> dict[str, JSON]:
-    import hmac  # after the collect: each of its processes would carry the cryptography
-
+    """The result, with the hash that tells a changed value, where the server can't make it."""
     reported = result_of(result)
-    if result.private and result.status == "ok":
-        data = strictjson.canonical(result.value)
+    if result.status != "ok" or not (result.private or result.volatile):
+        return reported
+    import hashlib  # after the collect: each of its processes would carry the cryptography
+    import hmac
+
+    lasting = {name: part for name, part in result.value.items() if name not in result.volatile}
+    data = strictjson.canonical(lasting)
+    if result.private:
         reported["value_sha256"] = hmac.new(private_key(), data, "sha256").hexdigest()
+    else:
+        reported["value_sha256"] = hashlib.sha256(data).hexdigest()
     return reported
 
 

@@ -51,6 +51,7 @@ class CollectorOutcome:
     """Seconds since 1970, UTC."""
     seconds: float
     private: bool = False
+    volatile: tuple[str, ...] = ()
     interval: float | None = None
     printed: str = ""
     """What it printed (the beginning and the end of it), if it failed."""
@@ -241,6 +242,7 @@ def _outcome(frame: Frame) -> CollectorOutcome:
         started_at=float(header["started_at"]),
         seconds=float(header["seconds"]),
         private=header["private"],
+        volatile=tuple(header["volatile"]),
         interval=header["interval"],
         printed=header["printed"],
     )

@@ -32,6 +32,7 @@ class Descriptor:
     max_bytes: int
     interval: float | None
     private: bool
+    volatile: tuple[str, ...]
     help: str
 
     @classmethod
@@ -45,6 +46,7 @@ class Descriptor:
             max_bytes=collector.max_bytes,
             interval=collector.interval,
             private=collector.private,
+            volatile=collector.volatile,
             help=collector.help[:500],
         )
 

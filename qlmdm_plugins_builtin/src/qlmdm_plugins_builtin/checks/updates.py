@@ -160,8 +160,6 @@ def judge_reboot(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
 
 # --- what is judged -----------------------------------------------------------------------
 
-_NO_AGE = 10**9
-"""Seconds, 31 years: no package lists are as old as that."""
 _NOT_UNDERSTOOD = Verdict(state="unknown", message="the value of os_updates is not understood")
 
 
@@ -191,9 +189,8 @@ def _end(until: date | None) -> datetime | None:
     return datetime.combine(until, time(), timezone.utc) + timedelta(days=1)
 
 
-def _collected_at(result: Mapping[str, JSON], now: datetime) -> datetime | None:
-    """When the value was collected, by the client's clock, which may run ahead of ours."""
-    text = result.get("collected_at")
+def _moment(text: JSON) -> datetime | None:
+    """A time as clients write it; None for what is none, or is from before there were any."""
     if type(text) is not str:
         return None
     try:
@@ -203,9 +200,24 @@ def _collected_at(result: Mapping[str, JSON], now: datetime) -> datetime | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
-    if moment.year < 2000:
+    return moment if moment.year >= 2000 else None
+
+
+def _listed_at(
+    result: Mapping[str, JSON], value: Mapping[str, JSON], now: datetime
+) -> datetime | None:
+    """When the package lists were fetched, by our clock; the client's may run ahead of it.
+
+    `cache_age_seconds` does not tell: the server keeps the age that a value had when it last
+    changed otherwise.
+    """
+    updated_at, collected_at = (
+        _moment(value.get("cache_updated_at")),
+        _moment(result.get("collected_at")),
+    )
+    if updated_at is None or collected_at is None:
         return None
-    return moment if moment < now else now
+    return min(collected_at, now) - max(collected_at - updated_at, timedelta())
 
 
 def _by_age(
@@ -216,12 +228,10 @@ def _by_age(
     now: datetime,
 ) -> Verdict:
     """Pass, while the package lists are recent enough to show that nothing waits."""
-    age = _count(value.get("cache_age_seconds"))
-    collected_at = _collected_at(result, now)
-    if age is None or collected_at is None or age > _NO_AGE:
+    listed_at = _listed_at(result, value, now)
+    if listed_at is None:
         message = "nothing waits, but it can't be told how old the package lists are"
         return Verdict(state="unknown", message=message, valid_until=_end(until))
-    listed_at = collected_at - timedelta(0, age)
     old_at = listed_at + limits.max_age
     if old_at <= now:
         day = listed_at.date().isoformat()

@@ -8,6 +8,7 @@ asked: neither can tell what waits without the network.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timezone
 
 from qlmdm_core import osrelease
 from qlmdm_core.api import JSON, Host, ReleaseUpgrade, Updates, unknown
@@ -34,6 +35,7 @@ def collect(host: Host) -> JSON:
     release = adapter.release_upgrade(host)
     value = _value(updates, release, adapter.reboot_required(host))
     value |= {"distribution": name, "adapter": adapter.name}
+    value["cache_updated_at"] = _updated_at(host.now(), updates.cache_age_seconds)
     state, reason = updates.state, updates.reason
     if state == "up_to_date":
         reason = _doubt(updates, release)
@@ -79,6 +81,14 @@ def _value(
         "reboot_required": reboot_required,
         "notes": notes,
     }
+
+
+def _updated_at(now: datetime, age_seconds: int | None) -> str | None:
+    """When the package lists were fetched, to ten minutes: unlike their age, it stays the same."""
+    if age_seconds is None:
+        return None
+    at = (now.timestamp() - age_seconds) // 600 * 600
+    return datetime.fromtimestamp(at, timezone.utc).isoformat()
 
 
 def _name(os_release: Mapping[str, str]) -> str:
