@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from qlmdm_core import descriptors
 from qlmdm_core.api import AuditCheck, Collector, SettingsSection
+from qlmdm_core.plugins import descriptors
 from qlmdm_core.server.audit.rules import Rule
 from qlmdm_core.settings import Loaded, setting
 from qlmdm_core.testing import RecordedMachine

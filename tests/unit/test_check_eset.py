@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qlmdm_core import descriptors
 from qlmdm_core.api import JSON, AuditCheck, ClientView, Verdict
+from qlmdm_core.plugins import descriptors
 from qlmdm_core.settings import Loaded, setting
 from qlmdm_plugins_eset import hooks_client, hooks_server
 from qlmdm_plugins_eset.checks import eset

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from qlmdm_core.plugin_guard import say
+from qlmdm_core.plugins.guard import say
 
 if TYPE_CHECKING:
     import importlib.metadata

@@ -19,13 +19,13 @@ from typing import Any
 
 import pluggy
 
-from qlmdm_core import descriptors
 from qlmdm_core.api import SettingsSection
 from qlmdm_core.errors import PluginError, QlmdmError
 from qlmdm_core.hookspecs import CLIENT_GROUP, PROJECT, SERVER_GROUP, client, server
-from qlmdm_core.plugin_claims import DistroChoice, Resolved, choose_distro, resolve_conflicts
-from qlmdm_core.plugin_entries import TARGET, PluginEntry, discover, normalised
-from qlmdm_core.plugin_guard import PluginFailure, failed, guarded
+from qlmdm_core.plugins import descriptors
+from qlmdm_core.plugins.claims import DistroChoice, Resolved, choose_distro, resolve_conflicts
+from qlmdm_core.plugins.entries import TARGET, PluginEntry, discover, normalised
+from qlmdm_core.plugins.guard import PluginFailure, failed, guarded
 from qlmdm_core.settings import Loaded
 
 __all__ = [

@@ -72,7 +72,7 @@ class Site:
             "PYTHONDONTWRITEBYTECODE": "1",
             **(environment or {}),
         }
-        code = "from qlmdm_core.plugins_cli import main; raise SystemExit(main())"
+        code = "from qlmdm_core.plugins.cli import main; raise SystemExit(main())"
         return subprocess.run(
             [sys.executable, "-c", code, *arguments],
             env=env,
@@ -316,7 +316,7 @@ def test_without_plugins_it_says_so(tmp_path: Path) -> None:
     code = """
 import importlib.metadata
 importlib.metadata.distributions = lambda **rest: []
-from qlmdm_core.plugins_cli import main
+from qlmdm_core.plugins.cli import main
 raise SystemExit(main())
 """
     result = subprocess.run(

@@ -17,9 +17,9 @@ from qlmdm_core.api import JSON
 from qlmdm_core.client.settings import ClientSettings, StandaloneSettings
 from qlmdm_core.errors import PluginError, QlmdmError, UsageError
 from qlmdm_core.hookspecs import CLIENT_GROUP, SERVER_GROUP, client, server
-from qlmdm_core.plugin_guard import say
-from qlmdm_core.plugin_probe import KINDS, LOAD_SECONDS, Report, probe
 from qlmdm_core.plugins import discover, normalised
+from qlmdm_core.plugins.guard import say
+from qlmdm_core.plugins.probe import KINDS, LOAD_SECONDS, Report, probe
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.server.tables import print_table
 from qlmdm_core.settings import Loaded, setting

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from qlmdm_core import descriptors
 from qlmdm_core.errors import PluginError
-from qlmdm_core.plugin_entries import PluginEntry
-from qlmdm_core.plugin_guard import PluginFailure, guarded
+from qlmdm_core.plugins import descriptors
+from qlmdm_core.plugins.entries import PluginEntry
+from qlmdm_core.plugins.guard import PluginFailure, guarded
 
 D = TypeVar("D")
 
