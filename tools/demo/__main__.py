@@ -29,6 +29,7 @@ from screen import bold, show, show_issues
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).resolve().parent
 DEV = HERE.parent.parent / "dev"
+PREFIX = "qlmdm-demo-"
 STEPS = 6
 START_SECONDS = 60.0
 
@@ -53,6 +54,11 @@ MACHINES = (
     Machine("dave-partly-unknown", "dave@example.com", "Void Linux, whose agent is not root"),
 )
 
+ANSWERS = """\
+url: {url}
+listen: {listen}
+directory: {directory}
+"""
 SERVER_SETTINGS = """\
 # The demo's server: SQLite, loopback only, and no grace periods, so that every finding is
 # told at once. A real server leaves `audit` out and gets the checks' own.
@@ -138,14 +144,16 @@ class Demo:
         self.say("A server: one key for each role, the root document that clients trust, SQLite")
         home = self.folder / "server"
         home.mkdir()
-        settings = SERVER_SETTINGS.format(
-            url=self.url,
-            listen=f"127.0.0.1:{self.port}",
-            store=json.dumps(f"sqlite://{home}/qlmdm.sqlite"),
-            keys=json.dumps(f"{home}/keys"),
-        )
-        (home / "settings.yml").write_text(settings)
-        (home / "answers.yml").write_text(f"url: {self.url}\n")
+        # Quoted as JSON, which is YAML too.
+        values = {
+            "url": self.url,
+            "listen": f"127.0.0.1:{self.port}",
+            "directory": json.dumps(str(home)),
+            "store": json.dumps(f"sqlite://{home}/qlmdm.sqlite"),
+            "keys": json.dumps(f"{home}/keys"),
+        }
+        (home / "settings.yml").write_text(SERVER_SETTINGS.format(**values))
+        (home / "answers.yml").write_text(ANSWERS.format(**values))
         self.run("qlmdm-server-setup", "--answers", str(home / "answers.yml"))
         show("    $ qlmdm-server")
         log = home / "server.log"
@@ -255,30 +263,35 @@ def free_port() -> int:
 def make_folder() -> Path:
     """A new folder with a short path: gpg's sockets lie below it (unix(7): 107 bytes)."""
     base = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="qlmdm-demo-", dir=base if len(base) < 24 else "/tmp"))
+    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base if len(base) < 24 else "/tmp"))
 
 
 def remove(folder: Path) -> None:
     """Remove the folder, and what gpg put elsewhere for it."""
     # gpgconf(1): sockets are below /run/user where that exists, in a folder for each home.
-    if os.path.isdir(f"/run/user/{os.geteuid()}/gnupg"):
+    sockets = Path(f"/run/user/{os.geteuid()}/gnupg")
+    if sockets.is_dir():
         homes = [*folder.glob("server/keys/*"), *folder.glob("clients/*/state/gnupg")]
         for home in filter(Path.is_dir, homes):
             command = ["gpgconf", "--homedir", str(home), "--remove-socketdir"]
             subprocess.run(command, capture_output=True, check=False)
+        with contextlib.suppress(OSError):  # it is not empty: somebody else's is there
+            sockets.rmdir()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def stop(folder: Path) -> int:
     """Stop what `--keep` left running; the exit status."""
     try:
+        if not folder.name.startswith(PREFIX):
+            raise ValueError(folder)
         pid = int((folder / "server.pid").read_text())
     except (OSError, ValueError):
         print(f"./dev demo: {folder} is not the folder of a demo", file=sys.stderr)
         return 2
     ended = end_stranger(pid, f"QLMDM_SETTINGS={folder / 'server' / 'settings.yml'}")
     remove(folder)
-    show(("stopped" if ended else "it was not running any more;") + f" and removed {folder}")
+    show(f"{'stopped the server and' if ended else 'the server had ended;'} removed {folder}")
     return 0
 
 
