@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import orjson
 
@@ -90,7 +91,7 @@ class Judge:
         stale: Mapping[str, str],
         now: datetime,
     ) -> Verdict:
-        if rule.name in self.broken:
+        if self.broken and rule.name in self.broken:
             return Verdict(state="unknown", message=self.broken[rule.name])
         for need in rule.check.needs:
             result = view.report.get(need)
@@ -112,6 +113,10 @@ class Judge:
             return verdict
         return Verdict(state="unknown", message="the check itself failed: it returned no verdict")
 
+    @cached_property
+    def _grace_periods(self) -> Mapping[str, float]:
+        return {rule.name: rule.grace_period for rule in self.rules}
+
     def _issues(
         self, present: Sequence[Issue], records: Sequence[VerdictRecord], now: datetime
     ) -> list[Issue]:
@@ -119,7 +124,7 @@ class Judge:
         if not present and not records:
             return []
         open_issues = {issue.check: issue for issue in present}
-        grace = {rule.name: rule.grace_period for rule in self.rules}
+        grace = self._grace_periods
         written = []
         for record in records:
             issue = open_issues.pop(record.check, None)

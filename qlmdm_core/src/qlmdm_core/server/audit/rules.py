@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from qlmdm_core.api import PASS, AuditCheck, ClientView, Verdict
 from qlmdm_core.errors import SettingsError
@@ -26,7 +27,7 @@ class Rule:
     tags: frozenset[str] = frozenset()
     """Judge only clients with one of these; empty: all."""
 
-    @property
+    @cached_property  # asked forty times for each client
     def name(self) -> str:
         """The check's name."""
         return self.check.name
