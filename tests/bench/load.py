@@ -28,6 +28,8 @@ class Load:
     p50: float
     p99: float
     """Seconds."""
+    cpu: float = 0.0
+    """Seconds of the server for each request, children that ended included."""
 
 
 def report(client: SimulatedClient, number: int, size: int = BODY) -> dict[str, JSON]:
@@ -61,11 +63,10 @@ def request(path: str, body: bytes, content_type: str) -> bytes:
 def submissions(client: SimulatedClient, count: int, *, changed: bool = True) -> list[bytes]:
     """Requests with the client's next records, signed now."""
     made = []
-    for number in range(count):
+    for _ in range(count):
         sent = client.submission()
         data = envelope.build(sent, {"report": report(client, sent.seq if changed else 0)})
         made.append(request(envelope.SUBMIT, *multipart(data, client.key.signer.sign(data))))
-        del number
     return made
 
 

@@ -13,11 +13,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import falcon
 import load
+import processes
 from figures import Figure
 
 from qlmdm_core import settings as settings_files
@@ -63,8 +65,8 @@ def main(kind: str, settings_file: str) -> None:
 
 
 @contextlib.contextmanager
-def running(kind: str, folder: Path) -> Iterator[tuple[int, str]]:
-    """A server of that kind, set up afresh; its port and settings file."""
+def running(kind: str, folder: Path) -> Iterator[tuple[int, str, int]]:
+    """A server of that kind, set up afresh; its port, settings file and process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -80,7 +82,7 @@ def running(kind: str, folder: Path) -> Iterator[tuple[int, str]]:
     )
     try:
         _wait(port, process, home / "log")
-        yield port, settings_file
+        yield port, settings_file, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -94,6 +96,21 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
             return
         time.sleep(0.05)
     raise RuntimeError(f"the server did not start:\n{log.read_text()}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A server to be loaded."""
+
+    port: int
+    pid: int
+
+    def fire(self, queues: Sequence[Sequence[bytes]]) -> load.Load:
+        """One round, with the CPU time that the server's processes took for it."""
+        before = processes.cpu_of_tree(self.pid)
+        done = load.fire(self.port, queues)
+        spent = processes.cpu_of_tree(self.pid) - before
+        return replace(done, cpu=spent / sum(map(len, queues)))
 
 
 def enrolled(settings_file: str, port: int, folder: Path, count: int) -> list[SimulatedClient]:
@@ -118,17 +135,19 @@ def figures(quick: bool) -> list[Figure]:
     found: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="qlmdm-b-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        ports, clients = {}, {}
+        targets: dict[str, Target] = {}
+        clients: dict[str, list[SimulatedClient]] = {}
         for kind in ("real", "noop", "gpg"):
-            ports[kind], settings_file = stack.enter_context(running(kind, folder))
+            port, settings_file, pid = stack.enter_context(running(kind, folder))
+            targets[kind] = Target(port=port, pid=pid)
             if kind != "noop":
                 home = folder / f"keys-{kind}"
                 home.mkdir()
-                clients[kind] = enrolled(settings_file, ports[kind], home, CLIENTS)
+                clients[kind] = enrolled(settings_file, port, home, CLIENTS)
         total = 320 if quick else 1280
         for connections in (1, 8, 32):
-            found += _submits(ports, clients, connections, total)
-        found.append(_polls(ports, clients["real"], total))
+            found += _submits(targets, clients, connections, total)
+        found.append(_polls(targets, clients["real"], total))
     found += _writes(200 if quick else 2000)
     return found
 
@@ -147,21 +166,25 @@ def _queues(
 
 
 def _submits(
-    ports: dict[str, int], clients: dict[str, list[SimulatedClient]], connections: int, total: int
+    targets: dict[str, Target],
+    clients: dict[str, list[SimulatedClient]],
+    connections: int,
+    total: int,
 ) -> list[Figure]:
     ratios, against_gpg, tails, rates = [], [], [], []
     for _ in range(ROUNDS):
         queues = _queues(clients["real"], connections, total)
-        noop = load.fire(ports["noop"], queues)
-        real = load.fire(ports["real"], queues)
-        slow = load.fire(
-            ports["gpg"], _queues(clients["gpg"], connections, max(connections, total // 10))
+        noop = targets["noop"].fire(queues)
+        real = targets["real"].fire(queues)
+        slow = targets["gpg"].fire(
+            _queues(clients["gpg"], connections, max(connections, total // 10))
         )
         ratios.append(real.rate / noop.rate)
         against_gpg.append(real.rate / slow.rate)
         tails.append(real.p99 / real.p50)
         rates.append((real, noop, slow))
     real, noop, slow = ([statistics.median(r[i].rate for r in rates)] for i in range(3))
+    cpu, noop_cpu = (statistics.median(r[i].cpu for r in rates) * 1000 for i in range(2))
     p50 = statistics.median(r[0].p50 for r in rates) * 1000
     p99 = statistics.median(r[0].p99 for r in rates) * 1000
     budget = 0.6 if connections > 1 else None
@@ -171,7 +194,8 @@ def _submits(
             values=tuple(ratios),
             budget=budget,
             better="high",
-            detail=f"{real[0]:,.0f}/s against {noop[0]:,.0f}/s",
+            detail=f"{real[0]:,.0f}/s against {noop[0]:,.0f}/s; "
+            f"{cpu:.2f} ms of the servers' CPU each against {noop_cpu:.2f} ms",
         ),
         Figure(
             what=f"submit, {connections} connections, against verifying by gpg",
@@ -189,21 +213,22 @@ def _submits(
     ]
 
 
-def _polls(ports: dict[str, int], clients: list[SimulatedClient], total: int) -> Figure:
+def _polls(targets: dict[str, Target], clients: list[SimulatedClient], total: int) -> Figure:
     ratios, rates = [], []
     for _ in range(ROUNDS):
         queues = _queues(clients, 8, total, poll=True)
-        noop = load.fire(ports["noop"], queues)
-        real = load.fire(ports["real"], queues)
+        noop = targets["noop"].fire(queues)
+        real = targets["real"].fire(queues)
         ratios.append(real.rate / noop.rate)
-        rates.append((real.rate, noop.rate))
-    real, noop = (statistics.median(rate[i] for rate in rates) for i in range(2))
+        rates.append((real.rate, noop.rate, real.cpu * 1000, noop.cpu * 1000))
+    real, noop, cpu, noop_cpu = (statistics.median(rate[i] for rate in rates) for i in range(4))
     return Figure(
         what="poll, 8 connections, against a no-op application",
         values=tuple(ratios),
         budget=0.6,
         better="high",
-        detail=f"{real:,.0f}/s against {noop:,.0f}/s",
+        detail=f"{real:,.0f}/s against {noop:,.0f}/s; "
+        f"{cpu:.2f} ms of the servers' CPU each against {noop_cpu:.2f} ms",
     )
 
 

@@ -7,8 +7,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from qlmdm_core.errors import StoreError
@@ -66,8 +65,16 @@ class Database:
 
     def read(self, work: Work[T]) -> T:
         """Do work that reads, outside of any transaction: each statement sees the newest."""
-        with self._reader() as connection, explained(self.path):
+        connection = self._borrow()
+        # Written out, without context managers: each request comes through here twice.
+        try:
             return work(connection)
+        except (sqlite3.Error, OSError):
+            with explained(self.path):
+                raise
+        finally:
+            if not self._closed:
+                self._idle.append(connection)
 
     def read_together(self, work: Work[T]) -> T:
         """Do work whose statements must all see one state of the database."""
@@ -107,22 +114,17 @@ class Database:
         for connection in connections:
             connection.close()
 
-    @contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._closed:
-                raise StoreError(f"{self.path}: the store was closed")
-            connection = self._idle.pop() if self._idle else None
-        if connection is None:
+    def _borrow(self) -> sqlite3.Connection:
+        """A connection that nobody uses; popping from a list is atomic."""
+        if self._closed:
+            raise StoreError(f"{self.path}: the store was closed")
+        try:
+            return self._idle.pop()
+        except IndexError:
             connection = self._open()
             with self._lock:
                 self._all.append(connection)
-        try:
-            yield connection
-        finally:
-            with self._lock:
-                if not self._closed:
-                    self._idle.append(connection)
+            return connection
 
     def _open(self) -> sqlite3.Connection:
         connection = connect(self.path)
