@@ -20,12 +20,12 @@ from qlmdm_core import plugins, settings
 from qlmdm_core.client import collect as collect_module
 from qlmdm_core.client import collect_cli, reaper
 from qlmdm_core.client.collect import collect_to_spool
-from qlmdm_core.client.limits import Prctl
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.spool import Spool
 from qlmdm_core.client.state import State
 from qlmdm_core.hookspecs import CLIENT_GROUP
 from qlmdm_core.plugins import PluginEntry
+from qlmdm_core.prctl import Prctl
 from qlmdm_core.testing import RecordedMachine, write_distribution
 
 SOURCE = """

@@ -18,12 +18,13 @@ from qlmdm_core import plugins, settings
 from qlmdm_core.client import reaper
 from qlmdm_core.client.cgroups import RunGroup, candidate_bases
 from qlmdm_core.client.isolation import Outcome, run_collectors
-from qlmdm_core.client.limits import Limits, Prctl
+from qlmdm_core.client.limits import Limits
 from qlmdm_core.client.settings import StandaloneSettings
 from qlmdm_core.hookspecs import CLIENT_GROUP
 from qlmdm_core.host.real import RealHost
 from qlmdm_core.host.replay import ReplayHost
 from qlmdm_core.plugins import PluginEntry
+from qlmdm_core.prctl import Prctl
 from qlmdm_core.testing import RecordedMachine, write_distribution
 
 LIMITS = Limits(memory_bytes=400 << 20, processes=80, output_bytes=1 << 20)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from qlmdm_core.client import limits as limit_module
 from qlmdm_core.client import reaper
-from qlmdm_core.client.limits import Limits, Prctl
+from qlmdm_core.client.limits import Limits
 from qlmdm_core.client.slots import MOST_AT_ONCE, PATIENCE_SECONDS, Slots
+from qlmdm_core.prctl import Prctl
 
 
 def in_a_child(function: Callable[[], int]) -> int:

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from qlmdm_core.client import cgroups, reaper
-from qlmdm_core.client.limits import Prctl
+from qlmdm_core.prctl import Prctl
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 POLITE_SECONDS = 10.0

@@ -20,7 +20,8 @@ from qlmdm_core.client import newborn, reaper
 from qlmdm_core.client.cgroups import Group, RunGroup
 from qlmdm_core.client.child import Birth, Child, Event
 from qlmdm_core.client.frames import FrameError, FrameReader
-from qlmdm_core.client.limits import Limits, Prctl
+from qlmdm_core.client.limits import Limits
+from qlmdm_core.prctl import Prctl
 
 WATCH_SECONDS = 0.25
 """How often it is checked whether a child breaks its limits."""

@@ -25,10 +25,11 @@ from qlmdm_core import strictjson
 from qlmdm_core.api import JSON
 from qlmdm_core.client import reaper
 from qlmdm_core.client.frames import Frame, FrameError, FrameReader
-from qlmdm_core.client.limits import Limits, Prctl
+from qlmdm_core.client.limits import Limits
 from qlmdm_core.client.plan import VALUE_DEPTH, Descriptor, HostFactory, Plan
 from qlmdm_core.client.warden import run_warden
 from qlmdm_core.plugins import PluginEntry, PluginFailure
+from qlmdm_core.prctl import Prctl
 from qlmdm_core.settings import Loaded
 
 GRACE_SECONDS = 15.0

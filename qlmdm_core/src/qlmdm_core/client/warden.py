@@ -24,11 +24,11 @@ from qlmdm_core.client.child import Event
 from qlmdm_core.client.claims import Claims
 from qlmdm_core.client.family import Family
 from qlmdm_core.client.frames import Frame, FrameReader
-from qlmdm_core.client.limits import Prctl
 from qlmdm_core.client.plan import Descriptor, Plan
 from qlmdm_core.client.slots import Slots
 from qlmdm_core.client.worker import Worker
 from qlmdm_core.plugins import PluginFailure
+from qlmdm_core.prctl import Prctl
 
 REGISTRATION_SECONDS = 1.0
 """How long collectors wait for other distributions to register, which may claim their names."""

@@ -19,9 +19,10 @@ from qlmdm_core.client.cgroups import RunGroup
 from qlmdm_core.client.child import Birth, Child, Event
 from qlmdm_core.client.family import Family
 from qlmdm_core.client.frames import Frame, FrameError, FrameReader
-from qlmdm_core.client.limits import Prctl, be_nice
+from qlmdm_core.client.limits import be_nice
 from qlmdm_core.client.plan import Descriptor, Plan
 from qlmdm_core.plugins import LoadedPlugin, PluginEntry, PluginFailure, call, failed
+from qlmdm_core.prctl import Prctl
 
 ANSWERS = ("ok", "error", "invalid", "too_big")
 """What a collector's own process may say of itself; anything else is told by its end."""

@@ -17,13 +17,14 @@ from qlmdm_core.api import JSON, SubCommand
 from qlmdm_core.client import frames, limits, newborn
 from qlmdm_core.client.child import Child
 from qlmdm_core.client.family import Family
-from qlmdm_core.client.limits import Limits, Prctl
+from qlmdm_core.client.limits import Limits
 from qlmdm_core.errors import QlmdmError
 from qlmdm_core.plugins import LoadedPlugin, call, load, register_section
 from qlmdm_core.plugins.claims import resolve_conflicts
 from qlmdm_core.plugins.descriptors import name_of
 from qlmdm_core.plugins.entries import PluginEntry
 from qlmdm_core.plugins.guard import PluginFailure, failed
+from qlmdm_core.prctl import Prctl
 from qlmdm_core.settings import Loaded
 
 LIMITS = Limits()
