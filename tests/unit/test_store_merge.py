@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qlmdm_core.errors import StoreCorruptError
-from qlmdm_core.store import codec, merge
+from qlmdm_core.store import codec, merge, results
 from qlmdm_core.store.diff import MAX_DEPTH, differing_paths
 from qlmdm_core.store.records import (
     Accepted,
@@ -123,7 +123,7 @@ def test_a_report_holds_the_last_value_and_a_change_says_what_it_was(old: Any, n
     first = client.send(samples.submission("c1", 1, {"a": samples.result(old)}))
     second = client.send(samples.submission("c1", 2, {"a": samples.result(new)}))
     assert first.accepted == Accepted(accepted_at=samples.KEPT, changed=True)
-    differ = merge.value_sha256(old) != merge.value_sha256(new)
+    differ = results.value_sha256(old) != results.value_sha256(new)
     assert second.accepted.changed is differ
     assert (second.report is not None) is differ
     # Integers beyond 64 bits come back as floats; everything else as it was.
@@ -193,7 +193,7 @@ def test_a_hash_that_the_sender_left_out_is_made() -> None:
     client = Client()
     client.send(samples.submission("c1", 1, {"a": CollectorResult(status="ok", value=1)}))
     entry = orjson.loads(client.report)["a"]
-    assert entry["value_sha256"] == merge.value_sha256(1)
+    assert entry["value_sha256"] == results.value_sha256(1)
 
 
 def test_a_damaged_report_is_corrupt_and_not_overwritten() -> None:
@@ -324,7 +324,7 @@ def test_paths_are_capped_in_number_and_depth() -> None:
 
 @given(st.dictionaries(text, values, max_size=50), text)
 def test_flat_facts_are_few_short_and_plain(value: dict[str, Any], name: str) -> None:
-    facts = merge.flat_facts({name: samples.result(value), "ok": samples.result(value)})
+    facts = results.flat_facts({name: samples.result(value), "ok": samples.result(value)})
     assert len(facts) <= 64
     for key, fact in facts.items():
         assert key.isascii()
@@ -346,7 +346,7 @@ def test_flat_facts_of_what_is_not_plain_are_none() -> None:
         "scalar": samples.result("text"),
         "odd.name": samples.result({"x": 1}),
     }
-    facts = merge.flat_facts(collectors)
+    facts = results.flat_facts(collectors)
     assert facts.pop("os_info.id") == "arch"
     assert facts.pop("long.text") == "x" * 200
     assert len(facts) == 32
@@ -356,15 +356,15 @@ def test_flat_facts_of_what_is_not_plain_are_none() -> None:
 @given(st.dictionaries(text, values, max_size=6))
 def test_a_hash_does_not_depend_on_the_order_of_keys(value: dict[str, Any]) -> None:
     turned = dict(reversed(list(value.items())))
-    assert merge.value_sha256(turned) == merge.value_sha256(value)
-    assert merge.value_sha256({**value, "one more": 1}) != merge.value_sha256(value)
+    assert results.value_sha256(turned) == results.value_sha256(value)
+    assert results.value_sha256({**value, "one more": 1}) != results.value_sha256(value)
 
 
 def test_a_hash_is_of_canonical_json() -> None:
     import hashlib
 
     plain = b'{"a":[1,null],"b":"\xc3\xa9"}'
-    assert merge.value_sha256({"b": "é", "a": [1, None]}) == hashlib.sha256(plain).hexdigest()
+    assert results.value_sha256({"b": "é", "a": [1, None]}) == hashlib.sha256(plain).hexdigest()
 
 
 @given(times)

@@ -6,8 +6,7 @@ The twelve steps of the protocol, in order; `gate` has the first eight and the l
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 
 import falcon
 
@@ -21,12 +20,10 @@ from qlmdm_core.server.report import MalformedError, Report, check_report
 from qlmdm_core.server.urls import DeprecatedUrls
 from qlmdm_core.store import Store
 from qlmdm_core.store.codec import iso
-from qlmdm_core.store.merge import flat_facts
 from qlmdm_core.store.records import (
     Acceptance,
     Accepted,
     Behind,
-    CollectorResult,
     NotAllowed,
     Repeated,
     Submission,
@@ -35,26 +32,6 @@ from qlmdm_core.store.records import (
 log = logging.getLogger(__name__)
 
 STORE_RETRY_SECONDS = 60
-
-
-class LazyFacts(Mapping[str, JSON]):
-    """The flat facts of a report, made when somebody looks: most reports say nothing new."""
-
-    def __init__(self, collectors: Mapping[str, CollectorResult]) -> None:
-        self._collectors = collectors
-
-    @cached_property
-    def _facts(self) -> dict[str, JSON]:
-        return flat_facts(self._collectors)
-
-    def __getitem__(self, name: str) -> JSON:
-        return self._facts[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._facts)
-
-    def __len__(self) -> int:
-        return len(self._facts)
 
 
 class Submit:
@@ -106,7 +83,6 @@ class Submit:
             mid=sent.mid,
             boot=sent.boot,
             collectors=report.collectors,
-            facts=LazyFacts(report.collectors),
             release=report.release,
             flags=flags,
         )

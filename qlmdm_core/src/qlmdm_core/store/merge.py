@@ -15,7 +15,6 @@ keeps each collector's entry apart, and so need not read and write those that st
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,14 +22,13 @@ from typing import Any
 
 from qlmdm_core.api import JSON
 from qlmdm_core.errors import StoreCorruptError
-from qlmdm_core.store.codec import dumps, from_ms, iso, loads, to_ms, truncated
-from qlmdm_core.store.diff import differing_paths
+from qlmdm_core.store import results
+from qlmdm_core.store.codec import dumps, from_ms, loads, to_ms, truncated
 from qlmdm_core.store.records import (
     Accepted,
     Behind,
     Change,
     ClientStatus,
-    CollectorResult,
     NotAllowed,
     Repeated,
     Submission,
@@ -51,9 +49,6 @@ NO_SUCH_CLIENT = NotAllowed(reason="no such client")
 _DIGEST = 16  # bytes kept of a record's id
 _ENTRY = _DIGEST + 8  # … and of when it was accepted
 _HASH = 32  # hex digits kept of a value's hash beside the report: 128 bits
-_FACTS_EACH = 32
-_FACT_LENGTH = 200
-_FACT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,11 +158,15 @@ def merge_entries(
         changed = {name: submission.collectors[name] for name in news.changed}
         for name, result in changed.items():
             place = places[name]
-            old = _load_entry(submission.cid, name, read_entry(place)) if name in news.old else None
-            entry = _entry(result, news.changed[name], news.received_at)
+            old = (
+                results.load_entry(submission.cid, name, read_entry(place))
+                if name in news.old
+                else None
+            )
+            entry = results.entry(result, news.changed[name], news.received_at)
             entries[place] = dumps({name: entry})[1:-1]
-            changes.append(_change(submission, name, old, entry, news.received_at))
-        facts = _new_facts(submission, changed, read_facts())
+            changes.append(results.change(submission, name, old, entry, news.received_at))
+        facts = results.new_facts(submission.cid, changed, read_facts())
     return _merged(
         snapshot,
         submission,
@@ -200,41 +199,6 @@ def load_report(report: bytes, times: bytes = b"") -> dict[str, dict[str, JSON]]
     return loaded
 
 
-def result_sha256(result: CollectorResult) -> str:
-    """The hash that tells a collector's result from another: the value's, or the failure's."""
-    if result.status == "ok":
-        return value_sha256(result.value)
-    return value_sha256({"status": result.status, "error": result.error})
-
-
-def value_sha256(value: JSON) -> str:
-    """SHA-256, in hex, of the canonical JSON: keys sorted, no spaces, UTF-8."""
-    return hashlib.sha256(dumps(value, sort_keys=True)).hexdigest()
-
-
-def flat_facts(collectors: Mapping[str, CollectorResult]) -> dict[str, JSON]:
-    """The facts that lists show and filter by: `{"os_info.id": "arch", …}`.
-
-    Those fields of each value that are text, numbers, true, false or null. Private values
-    and failures give none. At most 32 of each collector, text cut at 200 characters, a NUL
-    replaced; a field with a name that is not a plain word is left out.
-    """
-    facts: dict[str, JSON] = {}
-    for name, result in collectors.items():
-        if result.private or result.status != "ok" or not isinstance(result.value, dict):
-            continue
-        if not _FACT_NAME.match(name):
-            continue
-        count = 0
-        for field, value in result.value.items():
-            if count == _FACTS_EACH:
-                break
-            if _FACT_NAME.match(field) and _is_scalar(value):
-                facts[f"{name}.{field}"] = _fact(value)
-                count += 1
-    return facts
-
-
 # --- within -------------------------------------------------------------------------------
 
 
@@ -258,7 +222,7 @@ def _news(snapshot: Snapshot, submission: Submission) -> _News:
     changed: dict[str, str] = {}
     woken = was_silent(snapshot.reported_at, received_at)
     for name, result in submission.collectors.items():
-        sha256 = result.value_sha256 or result_sha256(result)
+        sha256 = result.value_sha256 or results.result_sha256(result)
         kept = sha256[:_HASH]
         before = old.get(name)
         if before is None or before[0] != kept:
@@ -303,34 +267,12 @@ def _merged(
     )
 
 
-def _load_entry(cid: str, name: str, stored: bytes) -> dict[str, JSON]:
-    try:
-        entry: dict[str, JSON] = loads(b"{%b}" % stored)[name]
-    except (ValueError, KeyError) as error:
-        raise StoreCorruptError(f"client {cid}: its report is damaged") from error
-    return entry
-
-
-def _new_facts(
-    submission: Submission, changed: Mapping[str, CollectorResult], present: bytes
-) -> bytes | None:
-    """The facts with those of the changed collectors anew; None if that makes no difference."""
-    try:
-        old: dict[str, JSON] = loads(present)
-    except ValueError as error:
-        raise StoreCorruptError(f"client {submission.cid}: its facts are damaged") from error
-    kept = {key: value for key, value in old.items() if key.split(".", 1)[0] not in changed}
-    facts = dumps({**kept, **flat_facts(changed)})
-    return None if facts == present else facts
-
-
 def _merge_values(
     submission: Submission, news: _News, present: tuple[bytes, bytes]
 ) -> tuple[bytes, bytes, tuple[Change, ...]]:
     """The new report and facts, and a line of history for each value that changed."""
     try:
         report: dict[str, dict[str, JSON]] = loads(present[0])
-        facts: dict[str, JSON] = loads(present[1])
     except ValueError as error:
         raise StoreCorruptError(f"client {submission.cid}: its report is damaged") from error
     changes = []
@@ -339,58 +281,15 @@ def _merge_values(
         old = report.get(name)
         if old is not None and old.get("value_sha256") == sha256:
             continue  # only the record of times was lost or cut
-        report[name] = _entry(result, sha256, news.received_at)
-        changes.append(_change(submission, name, old, report[name], news.received_at))
+        report[name] = results.entry(result, sha256, news.received_at)
+        changes.append(results.change(submission, name, old, report[name], news.received_at))
     for name, (_, collected_at, seconds) in news.times.items():
         if name in report:
             report[name]["collected_at"] = collected_at
             report[name]["seconds"] = seconds
-    named = submission.collectors
-    kept = {key: value for key, value in facts.items() if key.split(".", 1)[0] not in named}
-    return dumps(report), dumps({**kept, **submission.facts}), tuple(changes)
-
-
-def _entry(result: CollectorResult, sha256: str, received_at: datetime) -> dict[str, JSON]:
-    entry: dict[str, JSON] = {"status": result.status}
-    if result.status == "ok":
-        entry["value"] = result.value
-    if result.error is not None:
-        entry["error"] = result.error
-    if result.private:
-        entry["private"] = True
-    entry["value_sha256"] = sha256
-    entry["collected_at"] = result.collected_at
-    entry["changed_at"] = iso(received_at)
-    entry["seconds"] = result.seconds
-    return entry
-
-
-def _change(
-    submission: Submission,
-    name: str,
-    old: Mapping[str, JSON] | None,
-    new: Mapping[str, JSON],
-    received_at: datetime,
-) -> Change:
-    private = bool(new.get("private") or (old and old.get("private")))
-    old_value, new_value = old.get("value") if old else None, new.get("value")
-    paths: tuple[str, ...] = ()
-    if not private and (old_value, new_value) != (None, None):
-        # Their hashes differ; if nothing is found it was a number too large for a database.
-        paths = differing_paths(old_value, new_value) or ("",)
-    return Change(
-        change_id=f"{submission.cid}:{submission.seq}:{name}",
-        cid=submission.cid,
-        collector=name,
-        changed_at=received_at,
-        old_sha256=old.get("value_sha256") if old else None,
-        new_sha256=new["value_sha256"],
-        old_status=old.get("status") if old else None,
-        new_status=new["status"],
-        paths=paths,
-        old=None if private else old_value,
-        new=None if private else new_value,
-    )
+    changed = {name: submission.collectors[name] for name in news.changed}
+    facts = results.new_facts(submission.cid, changed, present[1])
+    return dumps(report), facts or present[1], tuple(changes)
 
 
 def _digest(rid: str) -> bytes:
@@ -427,13 +326,3 @@ def _older(old: str, new: str, gap: timedelta) -> bool:
 def _parse_iso(text: str) -> datetime:
     # Python 3.10 does not know the Z.
     return datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00"))
-
-
-def _is_scalar(value: JSON) -> bool:
-    return value is None or isinstance(value, (str, int, float))
-
-
-def _fact(value: JSON) -> JSON:
-    if isinstance(value, str):
-        return value[:_FACT_LENGTH].replace("\0", "\ufffd")
-    return value

@@ -134,8 +134,6 @@ class Submission:
     mid: str
     boot: str
     collectors: Mapping[str, CollectorResult]
-    facts: Mapping[str, JSON]
-    """The flat facts of `collectors` (see `store.merge.flat_facts`)."""
     release: str | None = None
     flags: Mapping[str, JSON] = field(default_factory=dict)
     """Marks to set on the client; a value of None removes the mark."""

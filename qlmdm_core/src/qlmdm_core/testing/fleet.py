@@ -9,7 +9,6 @@ from datetime import datetime, timedelta, timezone
 
 from qlmdm_core.api import JSON
 from qlmdm_core.store import Store
-from qlmdm_core.store.merge import flat_facts, value_sha256
 from qlmdm_core.store.records import (
     Acceptance,
     CollectorResult,
@@ -18,6 +17,7 @@ from qlmdm_core.store.records import (
     Invitation,
     Submission,
 )
+from qlmdm_core.store.results import value_sha256
 
 START = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
 
@@ -76,7 +76,6 @@ class Fleet:
                 mid=client.mid,
                 boot="boot",
                 collectors=results,
-                facts=flat_facts(results),
             )
         )
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 
 from qlmdm_core.api import JSON
 from qlmdm_core.store import Store
-from qlmdm_core.store.merge import flat_facts, value_sha256
 from qlmdm_core.store.records import (
     CollectorResult,
     Enrolled,
@@ -18,6 +17,7 @@ from qlmdm_core.store.records import (
     Submission,
     VerdictRecord,
 )
+from qlmdm_core.store.results import value_sha256
 
 NOW = datetime(2025, 3, 4, 5, 6, 7, 890_123, tzinfo=timezone.utc)
 """Finer than a millisecond, on purpose."""
@@ -123,7 +123,6 @@ def submission(
         mid=f"mid-{cid}",
         boot="boot-1",
         collectors=collectors,
-        facts=flat_facts(collectors),
         flags=flags or {},
     )
 
