@@ -17,6 +17,7 @@ from qlmdm_core import rootdoc
 from qlmdm_core import settings as settings_files
 from qlmdm_core.errors import KeyringError, NotSetUpError, SettingsError, StoreCorruptError
 from qlmdm_core.server import crypto
+from qlmdm_core.server.context import open_context
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.server.setup import Answers, example_answers, set_up
 from qlmdm_core.signing import keys
@@ -55,6 +56,8 @@ def test_a_server_is_made_out_of_answers(tmp_path: Path) -> None:
     settings = settings_files.load(str(settings_file), ServerSettings).core
     assert settings.url == "https://qlmdm.example.com"
     assert "# workers: 2" in settings_file.read_text()
+    assert mode(settings_file) == 0o600
+    assert mode(settings_file.parent) == 0o700
     store = open_store(settings.store)
     store.check()
     found = store.root()
@@ -201,6 +204,55 @@ def test_an_online_key_that_no_client_would_believe(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(KeyringError, match="clients would refuse"):
         crypto.check_online_key(root, opened.signer)
+
+
+# --- a password in the settings ---------------------------------------------------------------
+
+
+def test_the_settings_with_a_password_are_the_owners_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o755)
+    path = folder / "server.yml"
+    store = "mongodb://ada:secret@127.0.0.1:1/fleet?serverSelectionTimeoutMS=1"
+    done = run("--answers", answers_in(tmp_path, store=store), "--settings", str(path))
+    assert done.returncode == 3  # nothing listens there
+    assert "secret" in path.read_text()
+    assert mode(path) == 0o600
+    assert mode(folder) == 0o755
+    assert "secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        "mongodb://ada:secret@db.example.com/fleet",
+        "mongodb+srv://ada:s/e@db.example.com/fleet",
+        "mongodb://ada:secret@one:27017,two:27018/fleet?replicaSet=r",
+        "mongodb://db.example.com/fleet?tlsCertificateKeyFilePassword=secret",
+        "acmedb://:secret@db.example.com",
+    ],
+)
+def test_a_password_that_others_can_read_is_refused(tmp_path: Path, store: str) -> None:
+    path = tmp_path / "server.yml"
+    path.write_text(f"url: https://x\nstore: {store}\n")
+    path.chmod(0o600)
+    assert open_context(str(path)).settings.store == store
+    for others in (0o640, 0o604, 0o620):
+        path.chmod(others)
+        with pytest.raises(SettingsError, match=r"store: .*chmod 600") as caught:
+            open_context(str(path))
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["sqlite:///var/a:b@c", "mongodb://db.example.com/fleet", "mongodb://ada@db.example.com/x"],
+)
+def test_settings_without_a_password_may_be_read_by_all(tmp_path: Path, store: str) -> None:
+    path = tmp_path / "server.yml"
+    path.write_text(f"url: https://x\nstore: {store}\n")
+    path.chmod(0o644)
+    assert open_context(str(path)).settings.store == store
 
 
 # --- the command ----------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from qlmdm_core import plugins, settings
 from qlmdm_core.api import AuditCheck, Notifier, StoreBackend
+from qlmdm_core.errors import SettingsError
 from qlmdm_core.hookspecs import SERVER_GROUP
 from qlmdm_core.hookspecs import server as hookspecs
 from qlmdm_core.plugins import PluginSet
@@ -85,5 +87,24 @@ class Context:
 
 def open_context(settings_file: str | None) -> Context:
     """Read the settings that `--settings`, the environment or the installed place name."""
-    path = settings.find_file("server", settings_file)
-    return Context(loaded=settings.load(path, ServerSettings))
+    return Context(loaded=load_private(settings.find_file("server", settings_file)))
+
+
+def load_private(path: str) -> Loaded[ServerSettings]:
+    """Read the server's settings; raises `SettingsError` if others can read a password in them."""
+    loaded = settings.load(path, ServerSettings)
+    if _has_password(loaded.core.store) and os.stat(path).st_mode & 0o077:
+        raise SettingsError(
+            f"has a password, and others than the owner may read this file; run: chmod 600 {path}",
+            file=path,
+            key="store",
+        )
+    return loaded
+
+
+def _has_password(url: str) -> bool:
+    """Whether a store's URL has one: as in USER:PASSWORD@HOST, or as an option behind the ?."""
+    _, _, rest = url.partition("://")
+    userinfo, at, _ = rest.rpartition("@")
+    in_authority = bool(at) and ":" in userinfo and not rest.startswith("/")
+    return in_authority or "password=" in rest.partition("?")[2].lower()

@@ -93,7 +93,8 @@ class ServerSettings:
     listen: str = setting("127.0.0.1:8421", "Address and port, or unix:/path, to listen on.")
     store: str = setting(
         "sqlite:///var/lib/qlmdm/server/qlmdm.sqlite",
-        "The database: sqlite:///PATH or mongodb://HOST/NAME.",
+        "The database: sqlite:///PATH or mongodb://HOST/NAME. With a password in it, only the "
+        "owner may read this file (chmod 600).",
     )
     keys: str = setting(
         "/var/lib/qlmdm/server/keys", "The directory with the keyrings of the roles."

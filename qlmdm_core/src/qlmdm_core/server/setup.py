@@ -20,6 +20,7 @@ from qlmdm_core import settings as settings_files
 from qlmdm_core.errors import KeyringError, SettingsError
 from qlmdm_core.rootdoc import Role, Root
 from qlmdm_core.server import crypto
+from qlmdm_core.server.context import load_private
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.settings import setting
 from qlmdm_core.settings_template import template
@@ -87,7 +88,7 @@ def set_up(
     """
     with _private_umask():
         _settings_file(answers, settings_file, say)
-        settings = settings_files.load(settings_file, ServerSettings).core
+        settings = load_private(settings_file).core
         store = open_store(settings.store)
         try:
             for line in store.setup():
@@ -115,7 +116,7 @@ def _settings_file(answers: Answers, path: str, say: Callable[[str], None]) -> N
     else:
         text = template(ServerSettings, values, _HEADING)
         settings_files.parse(text, ServerSettings, path)  # never write what can't be read
-        _write_new(path, text, 0o644)
+        _write_new(path, text, 0o600)  # `store` may have a password
         say(f"settings: wrote {path}")
     try:
         os.makedirs(answers.directory, mode=0o700, exist_ok=True)
@@ -214,7 +215,7 @@ def _write_new(path: str, text: str, mode: int) -> None:
     folder = os.path.dirname(os.path.abspath(path))
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}")
     try:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
