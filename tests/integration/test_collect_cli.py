@@ -19,7 +19,7 @@ import pytest
 from qlmdm_core import plugins, settings
 from qlmdm_core.client import collect as collect_module
 from qlmdm_core.client import collect_cli, reaper
-from qlmdm_core.client.collect import collect_to_spool
+from qlmdm_core.client.collect import collect_to_spool, host_maker
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.spool import Spool
 from qlmdm_core.client.state import State
@@ -246,6 +246,79 @@ def test_a_recording_does_not_mix_with_another(
 ) -> None:
     assert collect_cli.main(["--record", str(machine)]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_a_place_that_can_not_be_recorded_into_is_said_before_anything_is_asked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place in ("/proc/rec", f"{tmp_path}/file/a/rec"):
+        assert collect_cli.main(["--record", place]) == 3
+        said = capsys.readouterr()
+        assert said.out == ""
+        (line,) = said.err.splitlines()  # no collector ran and failed
+        assert line.startswith(f"qlmdm-collect: {place}: can't be recorded into: ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_folder_of_somebody_else_can_not_be_recorded_into(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    folder = tmp_path / "roots"
+    folder.mkdir(mode=0o755)
+    host_maker(record=str(tmp_path / "first"))  # has everything imported
+    os.seteuid(65534)
+    try:
+        status = collect_cli.main(["--record", str(folder)])
+    finally:
+        os.seteuid(0)
+    said = capsys.readouterr().err
+    assert (status, "recorded in " in said) == (3, False)
+    assert f"{folder}: can't be recorded into: " in said
+    assert "Permission denied" in said
+    assert os.listdir(folder) == []
+
+
+def test_a_recording_that_lost_something_on_the_way_is_not_called_recorded(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    site: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    machine: Path,
+) -> None:
+    spoil = f"""
+        import pathlib
+        from qlmdm_core import Collector, hookimpl
+
+        def spoil(host):
+            pathlib.Path({str(tmp_path / "new" / "commands.json")!r}).mkdir()
+            return {{"state": host.run(["badgectl", "--show"]).stdout}}
+
+        @hookimpl
+        def qlmdm_register_collectors(settings):
+            return [Collector(name="spoil", run=spoil)]
+    """
+    write_distribution(
+        site,
+        "spoiler",
+        entry_points={CLIENT_GROUP: "main = spoiler"},
+        modules={"spoiler": textwrap.dedent(spoil)},
+    )
+    monkeypatch.setattr(collect_module, "find_entries", only_from("spoiler"))
+    argv = ["--replay", str(machine), "--record", str(tmp_path / "new")]
+    assert collect_cli.main(argv) == 3
+    said = capsys.readouterr().err
+    assert "new is not complete: spoil: " in said
+    assert "recorded in " not in said
+
+
+def test_a_recording_of_a_mistyped_collector_can_be_begun_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert collect_cli.main(["--record", str(tmp_path / "new"), "--only", "bagde"]) == 2
+    assert "did you mean badge?" in capsys.readouterr().err
+    assert collect_cli.main(["--record", str(tmp_path / "new"), "--only", "badge"]) == 0
 
 
 def test_what_is_no_recording_is_an_error(

@@ -14,6 +14,7 @@ and the hash of what is encrypted would change each time.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
@@ -57,7 +58,8 @@ def host_maker(
 ) -> Callable[[str, FindDistro], Host]:
     """What makes the hosts: of this machine or a recorded one, and recording if asked to.
 
-    The modules are loaded here, once, and not in each collector's process.
+    Raises `RecordingError` if the one can't be read or the other not be written. The modules
+    are loaded here, once, and not in each collector's process.
     """
     make: Callable[[str, FindDistro], Host]
     if replay is not None:
@@ -73,6 +75,9 @@ def host_maker(
         return make
     from qlmdm_core.host.recording import RecordingHost
 
+    record = os.path.abspath(record)
+    # Begun here: that it can't be written is then said once, before anything is asked.
+    RecordingHost(make("", lambda: None), record)
     return lambda name, find_distro: RecordingHost(make(name, find_distro), record)
 
 

@@ -114,12 +114,19 @@ def _tell_failures(outcome: Outcome) -> None:
 def _print_report(args: argparse.Namespace) -> int:
     if args.record is not None:
         _check_new(args.record)
-    outcome = collect(
-        _settings(args), only=args.only, make_host=host_maker(args.replay, args.record)
-    )
-    check_names(outcome)
+    make_host = host_maker(args.replay, args.record)
+    outcome = collect(_settings(args), only=args.only, make_host=make_host)
+    try:
+        check_names(outcome)
+    except UsageError:
+        if args.record is not None:
+            from qlmdm_core.host.journal import Journal  # loaded already, by who records
+
+            Journal(args.record).abandon()
+        raise
     _tell_failures(outcome)
     if args.record is not None:
+        _check_recorded(args.record, outcome)
         print(
             f"{PROG}: recorded in {args.record}; look through it before you pass it on: secrets"
             " were taken out as far as they could be recognised",
@@ -128,6 +135,16 @@ def _print_report(args: argparse.Namespace) -> int:
     if args.record is None or args.stdout or args.json:
         print(json.dumps(report_of(outcome), indent=2, sort_keys=True))
     return 0
+
+
+def _check_recorded(directory: str, outcome: Outcome) -> None:
+    """Raise `NotRecordedError` if the recording is not there, or lacks something."""
+    from qlmdm_core.host.journal import Journal, NotRecordedError
+
+    Journal(directory).check()
+    for result in outcome.results.values():
+        if NotRecordedError.__name__ in (result.error or ""):
+            raise NotRecordedError(f"{directory} is not complete: {result.name}: {result.error}")
 
 
 def report_of(outcome: Outcome) -> dict[str, JSON]:

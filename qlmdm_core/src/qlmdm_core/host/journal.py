@@ -22,6 +22,12 @@ from qlmdm_core.host.recorded import FORMAT, read_recording
 from qlmdm_core.host.tree import FileTree
 
 
+class NotRecordedError(RecordingError):
+    """A recording can't be written: where, and why."""
+
+    exit_status = 3
+
+
 class Journal:
     """A recording in the making."""
 
@@ -49,6 +55,19 @@ class Journal:
                 return read_recording(self.directory).recorded_at
         except OSError as error:
             raise self._broken(error) from None
+
+    def check(self) -> None:
+        """Raise `NotRecordedError` if the recording is not there any more."""
+        try:
+            os.lstat(self._path("machine.json"))
+        except OSError as error:
+            raise self._broken(error) from None
+
+    def abandon(self) -> None:
+        """Take back what `start` wrote, if nothing was added since; the folder stays."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self._files)
+            os.unlink(self._path("machine.json"))
 
     # --- lists: commands, http, processes ------------------------------------------------
 
@@ -197,5 +216,5 @@ class Journal:
         except (OSError, ValueError) as error:
             raise self._broken(error) from None
 
-    def _broken(self, error: Exception) -> RecordingError:
-        return RecordingError(f"{self.directory}: can't be recorded into: {error}")
+    def _broken(self, error: Exception) -> NotRecordedError:
+        return NotRecordedError(f"{self.directory}: can't be recorded into: {error}")
