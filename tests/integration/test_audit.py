@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -166,9 +167,11 @@ def test_what_is_unknown_for_one_reason_is_one_line_after_a_week(setup: Setup) -
     setup.audit(*rules)
     assert setup.lines == []
     setup.audit(*rules, seconds=601)
-    assert setup.lines == [
-        "laptop7: unknown for 10 minutes: nft needs root (firewall-disabled, sshd-open)"
-    ]
+    (line,) = setup.lines
+    assert line == (
+        "laptop7: unknown for 10 minutes: nft needs root (firewall-disabled, sshd-open). "
+        "Mend that, or snooze with: qlmdm-issues snooze laptop7 CHECK"
+    )
 
 
 def test_a_snoozed_issue_is_not_told_until_it_wakes(setup: Setup) -> None:
@@ -267,6 +270,104 @@ def test_a_check_that_hangs_or_crashes_costs_itself_only(setup: Setup, judge, wh
     assert {v.state for v in setup.store.verdicts(check="bad")} == {"unknown"}
 
 
+def test_a_check_that_broke_is_left_in_peace_for_an_hour(setup: Setup) -> None:
+    def crashes_if_off(client: ClientView, now: datetime) -> Verdict:
+        return (
+            crashes(client, now) if client.report["firewall"]["value"]["state"] == "off" else PASS
+        )
+
+    victim = setup.fleet.client("victim", OFF)
+    rules = (rule(AuditCheck(name="bad", judge=crashes_if_off)), rule(FIREWALL))
+    setup.audit(*rules)
+    cid = setup.fleet.client("other", OFF)
+    outcome = setup.audit(*rules, minutes=5)
+    assert outcome.news == [], "told within the last hour"
+    assert outcome.notes == ["check bad: the check itself crashed, so it is left out for now"]
+    (verdict,) = setup.store.verdicts(cid=cid, check="bad")
+    assert verdict.state == "unknown"
+    setup.fleet.report(victim, ON)
+    setup.audit(*rules, minutes=61)
+    assert setup.store.verdicts(cid=cid, check="bad") == [], "asked again, and it passes"
+
+
+def test_what_a_check_or_notifier_prints_is_not_the_audits_output(
+    setup: Setup, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def noisy(client: ClientView, now: datetime) -> Verdict:
+        print("noise")
+        os.write(1, b"noise\n")
+        return PASS
+
+    def send(alerts: Sequence[Alert]) -> None:
+        print("noise", flush=True)
+
+    setup.fleet.client("laptop7", OFF)
+    rules = (rule(AuditCheck(name="noisy", judge=noisy)), rule(FIREWALL))
+    setup.audit(*rules, notifiers=[Notifier(name="loud", send=send)])
+    assert capfd.readouterr().out == ""
+
+
+def test_findings_of_a_plugin_that_is_away_do_not_vanish(setup: Setup) -> None:
+    cid = setup.fleet.client("laptop7", OFF)
+    setup.audit(rule(FIREWALL), rule(SSHD))
+    setup.fleet.now += timedelta(minutes=1)
+    audit = Audit(
+        open_store=setup.open,
+        rules=[rule(SSHD)],
+        notifiers=(),
+        unknown_grace_period=600.0,
+        disabled=frozenset(),
+    )
+    audit.run(setup.fleet.now, setup.tell)
+    assert [issue.check for issue in setup.store.issues(cid=cid)] == sorted(
+        ["firewall-disabled", "sshd-open"],
+        key=lambda check: next(i.issue_id for i in setup.store.issues() if i.check == check),
+    )
+    assert {v.check for v in setup.store.verdicts(cid=cid)} == {"firewall-disabled", "sshd-open"}
+    audit.disabled = frozenset({"firewall-disabled"})
+    audit.run(setup.fleet.now, setup.tell, everything=True)
+    assert [issue.check for issue in setup.store.issues(cid=cid)] == ["sshd-open"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_audit_leaves_no_process_and_no_lock(
+    setup: Setup, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A process of its own, whose check hangs; killed as systemd, or a power cut, would."""
+    setup.fleet.client("victim", OFF)
+    pids = tmp_path / "pids"
+
+    def note_and_hang(client: ClientView, now: datetime) -> Verdict:
+        pids.write_text(str(os.getpid()))
+        signal.pause()
+        return PASS
+
+    def terminated(*_: object) -> None:
+        raise SystemExit(143)
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.signal(signal.SIGTERM, terminated)
+            setup.audit(rule(AuditCheck(name="bad", judge=note_and_hang)))
+        finally:
+            os._exit(0)
+    deadline = time.monotonic() + 30
+    while not pids.exists() or not pids.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(pid, number)
+    os.waitpid(pid, 0)
+    worker = int(pids.read_text())
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        if "State:\tZ" in Path(f"/proc/{worker}/status").read_text():
+            break
+        time.sleep(0.01)
+    later = 0 if number == signal.SIGTERM else 121
+    setup.audit(rule(FIREWALL), seconds=later)
+    assert len(setup.lines) == 1
+
+
 def test_several_processes_judge_every_client_once(setup: Setup) -> None:
     for number in range(40):
         cid = f"{number % 16:x}0000000-0000-4000-8000-{number:012x}"
@@ -313,9 +414,13 @@ def test_a_notifier_that_fails_gets_the_alert_again_and_holds_up_nobody(
     def hang(alerts: Sequence[Alert]) -> None:
         signal.pause()
 
+    def leave(alerts: Sequence[Alert]) -> None:
+        os._exit(0)
+
     notifiers = [
         Notifier(name="flaky", send=flaky),
         Notifier(name="hangs", send=hang, timeout=0.5),
+        Notifier(name="leaves", send=leave),
     ]
     setup.fleet.client("laptop7", OFF)
     outcome = setup.audit(notifiers=notifiers)
@@ -323,6 +428,7 @@ def test_a_notifier_that_fails_gets_the_alert_again_and_holds_up_nobody(
     assert outcome.notifier_failures == {
         "flaky": "ConnectionError: mail server away",
         "hangs": "took too long",
+        "leaves": "it ended without having sent anything",
     }
     (tmp_path / "up").touch()
     outcome = setup.audit(notifiers=notifiers[:1], minutes=1)

@@ -60,13 +60,20 @@ def target(firewall: Any = None, *, verdicts: Any = (), issues: Any = (), **repo
     )
 
 
-def judge(of: AuditTarget, *given: Rule, now: datetime = NOW, broken: Any = None) -> Any:
+def judge(
+    of: AuditTarget,
+    *given: Rule,
+    now: datetime = NOW,
+    broken: Any = None,
+    disabled: Any = None,
+) -> Any:
     watched: list[int] = []
     judge = Judge(
         rules=given or [rule()],
         unknown_grace_period=600.0,
         value_max_age=3 * 86400.0,
         broken=broken or {},
+        disabled=disabled,
         watch=watched.append,
     )
     return judge.judge(of, now)

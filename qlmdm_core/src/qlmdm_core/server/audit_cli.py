@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from types import FrameType
 
 from qlmdm_core import cli
 from qlmdm_core.api import Alert
@@ -59,12 +61,14 @@ def _main(argv: Sequence[str]) -> int:
     checks, notifiers = context.checks(), context.notifiers()
     complete = not context.plugins.failures
     made = rules(checks, context.settings.audit, context.loaded.file, complete=complete)
-    for failure in context.plugins.failures:
-        print(f"qlmdm-audit: left out: {failure}", file=sys.stderr)
+    notes = [f"left out: {failure}" for failure in context.plugins.failures]
     if args.explain is not None:
+        for note in notes:
+            print(f"qlmdm-audit: {note}", file=sys.stderr)
         return _explain(made, args.explain, args.json)
     if not made:
-        print("qlmdm-audit: no checks: no plugin is installed that has any", file=sys.stderr)
+        notes.append("no checks: no plugin is installed that has any")
+    off = {name for name, check in context.settings.audit.checks.items() if not check.enabled}
     audit = Audit(
         open_store=context.open_store,
         rules=made,
@@ -72,7 +76,10 @@ def _main(argv: Sequence[str]) -> int:
         unknown_grace_period=context.settings.audit.unknown_grace_period,
         value_max_age=context.settings.audit.value_max_age,
         changes_kept=context.settings.changes_kept,
+        disabled=None if complete else frozenset(off),
+        notes=notes,
     )
+    signal.signal(signal.SIGTERM, _terminated)
     now = datetime.now(timezone.utc)
     if args.all or args.client:
         return _everything(context, audit, args, now)
@@ -142,11 +149,15 @@ def _as_json(alert: Alert) -> dict[str, object]:
     }
 
 
+def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """SIGTERM: give the lease back and end the judging processes on the way out."""
+    raise SystemExit(128 + number)
+
+
 def _status(outcome: Outcome, said: bool) -> int:
-    for name, why in outcome.tally.broken.items():
-        print(f"qlmdm-audit: check {name}: {why}", file=sys.stderr)
-    for name, why in outcome.notifier_failures.items():
-        print(f"qlmdm-audit: notifier {name} failed, will be tried again: {why}", file=sys.stderr)
+    """The exit status; the audit's own troubles are told once an hour, as issues are."""
+    for note in outcome.notes if sys.stderr.isatty() else outcome.news:
+        print(f"qlmdm-audit: {note}", file=sys.stderr)
     if outcome.notifier_failures:
         return 3
     return 1 if said else 0

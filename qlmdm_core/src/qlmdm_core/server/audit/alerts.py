@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
-import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from qlmdm_core.api import Alert, Notifier
-from qlmdm_core.server.audit.workers import fork
+from qlmdm_core.server.audit import children
+from qlmdm_core.server.audit.children import Child
 from qlmdm_core.store.records import Client, Issue
 from qlmdm_core.units import say_duration
 
@@ -19,8 +20,8 @@ def alert(issue: Issue, client: Client, now: datetime) -> Alert:
     """The alert of one issue that failed."""
     since = _since(issue, now)
     message = _clean(issue.message).rstrip(".") or "no further evidence"
-    snooze = f"qlmdm-issues snooze {shlex.quote(client.hostname)} {issue.check}"
-    line = f"{who(client)}: {issue.check} {since}: {message}, or snooze with: {snooze}"
+    line = f"{who(client)}: {issue.check} {since}: {message}, or snooze with: "
+    line += snooze(client, issue.check)
     return _alert(issue, client, line)
 
 
@@ -34,7 +35,11 @@ def unknown_alerts(issues: Sequence[Issue], client: Client, now: datetime) -> li
     for reason, same in by_reason.items():
         names = ", ".join(sorted(issue.check for issue in same))
         since = _since(min(same, key=lambda issue: issue.opened_at), now)
-        line = f"{who(client)}: unknown {since}: {reason or 'no reason given'} ({names})"
+        which = same[0].check if len(same) == 1 else "CHECK"
+        line = (
+            f"{who(client)}: unknown {since}: {reason or 'no reason given'} ({names}). "
+            f"Mend that, or snooze with: {snooze(client, which)}"
+        )
         alerts += [_alert(issue, client, line) for issue in same]
     return alerts
 
@@ -43,6 +48,11 @@ def _since(issue: Issue, now: datetime) -> str:
     """How long it is so: "now" in the first minute, then "for 3 days"."""
     lasts = (now - issue.opened_at).total_seconds()
     return f"for {say_duration(lasts)}" if lasts >= 60 else "now"
+
+
+def snooze(client: Client, check: str) -> str:
+    """The command by which an issue is put off."""
+    return f"qlmdm-issues snooze {shlex.quote(_clean(client.hostname))} {check}"
 
 
 def who(client: Client) -> str:
@@ -83,54 +93,42 @@ def notify(notifiers: Sequence[Notifier], alerts: Mapping[str, Sequence[Alert]])
     neither the others nor the audit.
     """
     started = time.monotonic()
-    running = {n.name: (n, _send(n, alerts[n.name])) for n in notifiers if alerts.get(n.name)}
-    failures: dict[str, str] = {}
-    for name, (notifier, (pid, pipe)) in running.items():
-        why = _wait(pid, pipe, started + notifier.timeout)
-        if why:
-            failures[name] = why
-    return failures
+    running = [(n, _start(n, alerts[n.name])) for n in notifiers if alerts.get(n.name)]
+    waited = {n.name: _wait(child, started + n.timeout) for n, child in running}
+    return {name: why for name, why in waited.items() if why}
 
 
-def _send(notifier: Notifier, alerts: Sequence[Alert]) -> tuple[int, int]:
-    ours, theirs = os.pipe()
-    pid = fork()
-    if pid == 0:
-        status = 1
+_SENT = b"\0sent"
+"""What a notifier's process says last: one that merely ended has told nobody anything."""
+
+
+def _start(notifier: Notifier, alerts: Sequence[Alert]) -> Child:
+    def work(pipe: int) -> None:
         try:
-            os.setsid()
-            os.close(ours)
             notifier.send(alerts)
-            status = 0
-        except BaseException as error:  # noqa: BLE001 (a process of its own, about to end)
-            os.write(theirs, f"{type(error).__name__}: {error}".encode()[:2000])
-        finally:
-            os._exit(status)
-    os.close(theirs)
-    return pid, ours
+        except BaseException as error:
+            os.write(pipe, f"{type(error).__name__}: {error}".encode()[:2000])
+            raise
+        os.write(pipe, _SENT)
+
+    return children.start(work)
 
 
-def _wait(pid: int, pipe: int, deadline: float) -> str:
-    """Why it failed, or "". Its end of the pipe closes when it, and all it started, ended."""
-    import select
-
+def _wait(child: Child, deadline: float) -> str:
+    """Why it failed, or "". The pipe closes when it, and all it started, have ended."""
     text = b""
     late = False
-    while True:
-        ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            late = True
-            break
-        chunk = os.read(pipe, 4096)
+    while not text.endswith(_SENT):
+        left = deadline - time.monotonic()
+        ready, _, _ = select.select([child.pipe], [], [], max(0.0, left))
+        chunk = os.read(child.pipe, 4096) if ready else b""
+        late = not ready
         if not chunk:
             break
-        text = (text + chunk)[:4096]
-    if late:
-        os.killpg(pid, signal.SIGKILL)
-    os.close(pipe)
-    _, status = os.waitpid(pid, 0)
+        text = (text + chunk)[-4096:]
+    child.kill()
+    if text.endswith(_SENT):
+        return ""
     if late:
         return "took too long"
-    if status == 0:
-        return ""
-    return text.decode("utf-8", "replace") or f"ended with status {status}"
+    return text.decode("utf-8", "replace") or "it ended without having sent anything"

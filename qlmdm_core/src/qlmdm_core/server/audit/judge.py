@@ -21,6 +21,8 @@ from qlmdm_core.store.records import AuditTarget, Issue, Judgement, VerdictRecor
 
 MAX_MESSAGE = 2000
 """Characters; a check that says more is cut."""
+BROKEN_SECONDS = 3600.0
+"""How long a check that hung or crashed is left out."""
 MAX_EVIDENCE = 16 << 10
 """Bytes, as JSON."""
 
@@ -36,6 +38,10 @@ class Judge:
     """Seconds, at least a day; an older value proves nothing."""
     broken: Mapping[str, str]
     """Checks that can't be asked in this run, and why."""
+    disabled: frozenset[str] | None
+    """None: all plugins are loaded, so a check that is no rule any more is over, and its issues
+    close. Otherwise the checks that settings disable: any other that is no rule is one of a
+    plugin that can't be loaded just now, and what it found must not vanish for that."""
     watch: Callable[[int], None]
     """Called with the number of each rule before its check is asked; see `workers`."""
 
@@ -54,6 +60,7 @@ class Judge:
                 rejudge_at = until
             if verdict is not PASS and verdict.state != "pass":
                 records.append(_record(view.cid, rule, verdict, before.get(rule.name), now))
+        records += [record for record in target.verdicts if self._is_orphan(record.check)]
         same = len(records) == len(before) and all(before.get(r.check) == r for r in records)
         return Judgement(
             cid=view.cid,
@@ -92,7 +99,8 @@ class Judge:
         now: datetime,
     ) -> Verdict:
         if self.broken and rule.name in self.broken:
-            return Verdict(state="unknown", message=self.broken[rule.name])
+            until = now + timedelta(seconds=BROKEN_SECONDS)
+            return Verdict(state="unknown", message=self.broken[rule.name], valid_until=until)
         for need in rule.check.needs:
             result = view.report.get(need)
             if result is None or result.get("status") != "ok":
@@ -127,6 +135,8 @@ class Judge:
         grace = self._grace_periods
         written = []
         for record in records:
+            if record.check not in grace:
+                continue  # an orphan: its issue stays as it is
             issue = open_issues.pop(record.check, None)
             if issue is None:
                 written.append(self._opened(record, grace[record.check], now))
@@ -137,8 +147,18 @@ class Judge:
             ):
                 written.append(self._changed(issue, record, grace[record.check]))
         # What passes now, and what is no longer judged (a check taken away, or a tag).
-        written += [replace(issue, closed_at=now) for issue in open_issues.values()]
+        written += [
+            replace(issue, closed_at=now)
+            for issue in open_issues.values()
+            if not self._is_orphan(issue.check)
+        ]
         return written
+
+    def _is_orphan(self, check: str) -> bool:
+        """Whether the check's findings are kept as they are, since nobody can judge them."""
+        if self.disabled is None or check in self.disabled:
+            return False
+        return check not in self._grace_periods
 
     def _opened(self, record: VerdictRecord, grace: float, now: datetime) -> Issue:
         return Issue(

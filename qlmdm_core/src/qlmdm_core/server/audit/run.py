@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from qlmdm_core.api import Alert, Notifier
 from qlmdm_core.errors import BusyError
 from qlmdm_core.server.audit import alerts as say
+from qlmdm_core.server.audit.judge import BROKEN_SECONDS
 from qlmdm_core.server.audit.rules import Rule, version
 from qlmdm_core.server.audit.workers import Fleet, Tally, judge_fleet
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import Client, Issue
 
 LEASE = "audit"
-LEASE_SECONDS = 900.0
+LEASE_SECONDS = 120.0
+"""Renewed while an audit is at work; so long does one that was killed hold up the next."""
 RULES_VERSION = "audit.rules_version"
 BACKLOG = "audit.backlog."
+BROKEN = "audit.broken"
+NOTES = "audit.notes"
+NOTE_SECONDS = 3600.0
+"""So often, at most, is the same trouble of the audit's own told."""
 MAX_BACKLOG = 10_000
 PAGE = 1000
 SETTLE_AT_MOST = 50
@@ -35,6 +43,10 @@ class Audit:
     unknown_grace_period: float
     value_max_age: float = 3 * 86400.0
     changes_kept: float = 400 * 86400.0
+    disabled: frozenset[str] | None = None
+    """See `judge.Judge`."""
+    notes: Sequence[str] = ()
+    """What is wrong with the audit itself, as far as it is known before it runs."""
     processes: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
     patience: float = 60.0
 
@@ -54,25 +66,43 @@ class Audit:
         """
         store = self.open_store()
         owner = f"{os.uname().nodename}:{os.getpid()}:{os.urandom(4).hex()}"
-        if not store.take_lease(LEASE, owner, now, LEASE_SECONDS):
+        begun = time.monotonic()
+
+        def lease() -> bool:
+            at = now + timedelta(seconds=time.monotonic() - begun)
+            return store.take_lease(LEASE, owner, at, LEASE_SECONDS)
+
+        if not lease():
+            store.close()
             raise BusyError("another qlmdm-audit is at work; nothing was done")
         try:
-            tally = self._judge(store, now, everything=everything, only=only)
+            tally = self._judge(store, now, lease, everything=everything, only=only)
             self._tidy(store, now)
             if tell is None:
-                return Outcome(tally=tally)
+                notes = [*self.notes, *_broken_notes(tally)]
+                return Outcome(tally=tally, notes=notes, news=notes)
             due, alerts = self._due(store, now)
             if alerts:
                 tell(alerts)
             failures = self._notify(store, now, alerts)
             self._remember(store, due, now)
+            notes = [*self.notes, *_broken_notes(tally), *_notifier_notes(failures)]
+            news = _news(store, notes, now)
         finally:
             store.drop_lease(LEASE, owner)
             store.close()
-        return Outcome(tally=tally, alerts=alerts, notifier_failures=failures)
+        return Outcome(
+            tally=tally, alerts=alerts, notifier_failures=failures, notes=notes, news=news
+        )
 
     def _judge(
-        self, store: Store, now: datetime, *, everything: bool, only: frozenset[str] | None
+        self,
+        store: Store,
+        now: datetime,
+        lease: Callable[[], bool],
+        *,
+        everything: bool,
+        only: frozenset[str] | None,
     ) -> Tally:
         wanted = version(self.rules, self.unknown_grace_period, self.value_max_age)
         new_rules = store.meta(RULES_VERSION) != wanted
@@ -85,6 +115,9 @@ class Audit:
             everything=everything or new_rules or only is not None,
             only=only,
             patience=self.patience,
+            broken=_still_broken(store, wanted, now),
+            disabled=self.disabled,
+            renew=lambda: _keep(lease),
         )
         if not fleet.everything:
             first = store.audit_targets(now, everything=False, limit=FEW + 1)
@@ -95,6 +128,7 @@ class Audit:
             tally = judge_fleet(fleet, self.processes)
         if new_rules and only is None:
             store.set_meta(RULES_VERSION, wanted)
+        _remember_broken(store, wanted, fleet.broken, tally.broken, now)
         return tally
 
     def _tidy(self, store: Store, now: datetime) -> None:
@@ -171,6 +205,10 @@ class Outcome:
     tally: Tally
     alerts: Sequence[Alert] = ()
     notifier_failures: dict[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    """All that is wrong with the audit itself."""
+    news: Sequence[str] = ()
+    """Those notes that were not told within the last hour."""
 
 
 def client_alerts(issues: Sequence[Issue], client: Client, now: datetime) -> list[Alert]:
@@ -178,6 +216,60 @@ def client_alerts(issues: Sequence[Issue], client: Client, now: datetime) -> lis
     failed = [say.alert(issue, client, now) for issue in issues if issue.state != "unknown"]
     doubtful = [issue for issue in issues if issue.state == "unknown"]
     return failed + say.unknown_alerts(doubtful, client, now)
+
+
+# --- what is wrong with the audit itself ----------------------------------------------------
+
+
+def _keep(lease: Callable[[], bool]) -> None:
+    if not lease():
+        raise BusyError("the audit was held up for so long that another one took over")
+
+
+def _broken_notes(tally: Tally) -> list[str]:
+    return [f"check {name}: {why}" for name, why in tally.broken.items()]
+
+
+def _notifier_notes(failures: Mapping[str, str]) -> list[str]:
+    return [f"notifier {name} failed, will be tried again: {why}" for name, why in failures.items()]
+
+
+def _news(store: Store, notes: Sequence[str], now: datetime) -> list[str]:
+    """The notes that are new, or old enough to be told again; remembers that they were told."""
+    told: dict[str, float] = store.meta(NOTES) or {}
+    limit = now.timestamp() - NOTE_SECONDS
+    kept = {digest: at for digest, at in told.items() if at > limit}
+    digests = {hashlib.sha256(note.encode()).hexdigest()[:16]: note for note in notes}
+    news = {digest: note for digest, note in digests.items() if digest not in kept}
+    kept.update(dict.fromkeys(news, now.timestamp()))
+    if kept != told:
+        store.set_meta(NOTES, kept or None)
+    return list(news.values())
+
+
+def _still_broken(store: Store, rules_version: str, now: datetime) -> dict[str, str]:
+    """The checks that hung or crashed within the last hour, under the same rules."""
+    stored = store.meta(BROKEN) or {}
+    if stored.get("rules") != rules_version:
+        return {}
+    checks: Mapping[str, tuple[float, str]] = stored["checks"]
+    return {name: why for name, (until, why) in checks.items() if until > now.timestamp()}
+
+
+def _remember_broken(
+    store: Store,
+    rules_version: str,
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    now: datetime,
+) -> None:
+    """Leave a check that broke just now in peace for an hour: it costs each run a minute."""
+    if set(after) == set(before):
+        return
+    stored = (store.meta(BROKEN) or {}).get("checks", {})
+    until = now.timestamp() + BROKEN_SECONDS
+    checks = {name: stored[name] if name in before else [until, why] for name, why in after.items()}
+    store.set_meta(BROKEN, {"rules": rules_version, "checks": checks})
 
 
 def is_snoozed(issue: Issue, now: datetime) -> bool:

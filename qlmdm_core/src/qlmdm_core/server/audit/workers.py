@@ -9,25 +9,24 @@ worker goes on from the last page that was written.
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import selectors
-import signal
 import struct
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from qlmdm_core.errors import QlmdmError, StoreUnavailableError
+from qlmdm_core.server.audit import children
 from qlmdm_core.server.audit.judge import Judge
 from qlmdm_core.server.audit.rules import Rule
 from qlmdm_core.store import Store
 
 PAGE = 500
 """Clients that are read, judged and written together."""
+RENEW_SECONDS = 10.0
 _IDLE = 0xFFFF
 _HEX = "0123456789abcdef"
 _DONE = "\x7f"
@@ -49,6 +48,12 @@ class Fleet:
     """Judge these clients only; None: all that are due."""
     patience: float = 60.0
     """Seconds a worker may take for one page."""
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Checks that are not to be asked, and why."""
+    disabled: frozenset[str] | None = None
+    """See `judge.Judge`."""
+    renew: Callable[[], None] = lambda: None
+    """Called every few seconds while judging goes on."""
 
 
 @dataclass
@@ -62,11 +67,12 @@ class Tally:
 
 def judge_fleet(fleet: Fleet, processes: int) -> Tally:
     """Judge what is due in the fleet. Raises `StoreUnavailableError` if a worker could not."""
-    tally = Tally()
+    tally = Tally(broken=dict(fleet.broken))
     ranges = _ranges(processes)
     running = {_Worker(fleet, tally.broken, after, upto) for after, upto in ranges}
     try:
         while running:
+            fleet.renew()
             _step(fleet, tally, running)
     finally:
         for worker in running:
@@ -80,7 +86,7 @@ def _step(fleet: Fleet, tally: Tally, running: set[_Worker]) -> None:
         for worker in running:
             selector.register(worker.pipe, selectors.EVENT_READ, worker)
         wait = min(worker.deadline for worker in running) - time.monotonic()
-        ready = [key.data for key, _ in selector.select(max(0.0, wait))]
+        ready = [key.data for key, _ in selector.select(max(0.0, min(wait, RENEW_SECONDS)))]
     late = [w for w in running if w not in ready and w.deadline <= time.monotonic()]
     for worker in [*ready, *late]:
         if worker in ready and worker.read(tally) and worker.after != _DONE:
@@ -93,7 +99,7 @@ def _step(fleet: Fleet, tally: Tally, running: set[_Worker]) -> None:
             raise worker.failure()
         why = "took too long" if worker in late else "crashed"
         name = fleet.rules[blame].name
-        tally.broken[name] = f"the check itself {why}, so it was left out of this audit"
+        tally.broken[name] = f"the check itself {why}, so it is left out for now"
         running.add(_Worker(fleet, tally.broken, worker.after, worker.upto))
 
 
@@ -102,17 +108,6 @@ def _ranges(processes: int) -> list[tuple[str | None, str]]:
     starts = [_HEX[number * 16 // processes] for number in range(processes)]
     lower: list[str | None] = [None, *starts[1:]]
     return list(zip(lower, [*starts[1:], _DONE], strict=True))
-
-
-def fork() -> int:
-    """`os.fork`, for a child that touches nothing of ours that another thread could hold.
-
-    Python warns of forking beside threads (a database driver's); the children here open
-    what they need anew, and end with `os._exit`.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
 
 
 class _Worker:
@@ -124,19 +119,13 @@ class _Worker:
         self._error = ""
         self._asked = mmap.mmap(-1, 2)
         self._asked[:] = struct.pack("H", _IDLE)
-        self.pipe, theirs = os.pipe()
         self._buffer = b""
         self.deadline = time.monotonic() + fleet.patience
-        self._pid = fork()
-        if self._pid == 0:
-            status = 1
-            try:
-                os.close(self.pipe)
-                _work(fleet, dict(broken), self.after, self.upto, self._asked, theirs)
-                status = 0
-            finally:
-                os._exit(status)
-        os.close(theirs)
+        left_out = dict(broken)
+        self._child = children.start(
+            lambda pipe: _work(fleet, left_out, after, upto, self._asked, pipe)
+        )
+        self.pipe = self._child.pipe
 
     def read(self, tally: Tally) -> bool:
         """Take its news; False if it ended without having finished."""
@@ -156,10 +145,7 @@ class _Worker:
 
     def kill(self) -> int:
         """End it, and say which rule it was asking (none: a large number)."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
-        os.close(self.pipe)
+        self._child.kill()
         (asked,) = struct.unpack("H", self._asked[:])
         self._asked.close()
         return int(asked)
@@ -178,9 +164,6 @@ def _work(
     pipe: int,
 ) -> None:
     """In the worker: judge its range. Pages are written before they are told of."""
-    # Ctrl-C is the audit's to handle; it ends its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def watch(number: int) -> None:
         asked[0:2] = numbers[number]
@@ -191,6 +174,7 @@ def _work(
         unknown_grace_period=fleet.unknown_grace_period,
         value_max_age=fleet.value_max_age,
         broken=broken,
+        disabled=fleet.disabled,
         watch=watch,
     )
     tell: Callable[[str, int, str], int] = lambda kind, count, text: os.write(  # noqa: E731
