@@ -16,7 +16,7 @@ from qlmdm_core.server.audit.judge import BROKEN_SECONDS
 from qlmdm_core.server.audit.rules import Rule, version
 from qlmdm_core.server.audit.workers import Fleet, Tally, judge_fleet
 from qlmdm_core.store import Store
-from qlmdm_core.store.records import Client, Issue
+from qlmdm_core.store.records import AuditTarget, Client, Issue
 
 LEASE = "audit"
 LEASE_SECONDS = 120.0
@@ -120,10 +120,10 @@ class Audit:
             renew=lambda: _keep(lease),
         )
         if not fleet.everything:
-            first = store.audit_targets(now, everything=False, limit=FEW + 1)
+            first = store.audit_targets(now, everything=False, limit=SAMPLE)
             if not first:
                 return Tally()
-            tally = judge_fleet(fleet, self.processes if len(first) > FEW else 1)
+            tally = judge_fleet(fleet, self.processes if _are_many(first) else 1)
         else:
             tally = judge_fleet(fleet, self.processes)
         if new_rules and only is None:
@@ -194,8 +194,25 @@ class Audit:
             )
 
 
-FEW = 2000
-"""Clients that one process judges sooner than two processes start."""
+FEW = 500
+"""Clients that one process judges about as soon as two, which must be started."""
+
+SAMPLE = 50
+"""So many of those that are due are read to guess how many there are."""
+
+
+def _are_many(first: Sequence[AuditTarget]) -> bool:
+    """Whether more than `FEW` are due, guessed from the first `SAMPLE` by cid.
+
+    Client ids are random: if the first 50 reach to a tenth of all ids, some 500 are due.
+    """
+    if len(first) < SAMPLE:
+        return False
+    try:
+        reached = int(first[-1].client.cid[:8], 16) / (1 << 32)
+    except ValueError:  # no ids of ours: a test's
+        return False
+    return reached * FEW < SAMPLE
 
 
 @dataclass(frozen=True, kw_only=True)
