@@ -12,15 +12,21 @@ from dataclasses import dataclass, replace
 from qlmdm_core.api import CommandResult, Host
 from qlmdm_plugins_ubuntu import apt
 
-SIMULATE = ("apt-get", "-s", "-o", "Debug::NoLocking=1")
+CHANGE_NOTHING = ("-oDir::Log::Planner=", "-oDir::Cache::pkgcache=", "-oDir::Cache::srcpkgcache=")
+"""Run by root, even a simulation replaces /var/log/apt/eipp.log.xz, and any question may write
+the caches below /var/cache/apt anew. An empty name keeps apt from that (apt.conf(5) says so of
+the caches, and apt-pkg/edsp.cc does it for the log). Written in one word each: a replay takes
+words that begin with "-" for unimportant."""
+_SIMULATE = ("-s", "-o", "Debug::NoLocking=1", "-o", "APT::Get::Show-User-Simulation-Note=no")
 SIMULATIONS = (
-    (*SIMULATE, "-o", "APT::Get::Show-User-Simulation-Note=no", "dist-upgrade"),
+    ("apt-get", *CHANGE_NOTHING, *_SIMULATE, "dist-upgrade"),
+    ("apt-get", *_SIMULATE, "dist-upgrade"),
     ("apt-get", "-s", "dist-upgrade"),
     ("apt-get", "-s", "full-upgrade"),
     ("apt-get", "-s", "upgrade"),
 )
 """How to ask for a simulated upgrade. The first one is asked on any live machine; the others
-are for recordings that a person made by hand and that hold the same question in other words."""
+are for recordings, older ones or made by hand, that hold the same question in other words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +87,22 @@ def _notes(simulation: apt.Simulation, kept: _KeptBack) -> Iterable[str]:
 
 
 def _simulate(host: Host) -> CommandResult:
-    result = CommandResult(argv=SIMULATIONS[0], found=False)
-    for argv in SIMULATIONS:
-        result = host.run(argv, timeout=90.0)
+    return _first_found(host, SIMULATIONS, timeout=90.0)
+
+
+def _apt(host: Host, program: str, *words: str, timeout: float = 10.0) -> CommandResult:
+    """Ask a program of apt, which changes nothing."""
+    # The second spelling is for recordings, where the first may be like several.
+    spellings = ((program, *CHANGE_NOTHING, *words), (program, *words))
+    return _first_found(host, spellings, timeout=timeout)
+
+
+def _first_found(
+    host: Host, spellings: Sequence[tuple[str, ...]], *, timeout: float
+) -> CommandResult:
+    result = CommandResult(argv=spellings[0], found=False)
+    for argv in spellings:
+        result = host.run(argv, timeout=timeout)
         if result.found:
             break
     return result
@@ -95,7 +114,7 @@ def _listed(host: Host, simulation: CommandResult) -> Pending:
     It does where dependencies are broken, for instance. What it shows does wait, unless it is
     phased; an empty list proves nothing on a machine whose apt is broken.
     """
-    listed = host.run(("apt", "list", "--upgradable"), timeout=60.0)
+    listed = _apt(host, "apt", "list", "--upgradable", timeout=60.0)
     if not listed.ok:
         return Pending(problem=simulation.why)
     held = _held(host)
@@ -118,14 +137,14 @@ def _listed(host: Host, simulation: CommandResult) -> Pending:
 
 def _held(host: Host) -> tuple[str, ...] | None:
     """The packages that the owner holds at their version; None if that can't be asked."""
-    result = host.run(("apt-mark", "showhold"))
+    result = _apt(host, "apt-mark", "showhold")
     return tuple(result.stdout.split()) if result.ok else None
 
 
 def _policy(host: Host, names: Sequence[str]) -> dict[str, apt.Policy]:
     if not names:
         return {}
-    result = host.run(("apt-cache", "policy", *names), timeout=30.0)
+    result = _apt(host, "apt-cache", "policy", *names, timeout=30.0)
     return apt.parse_policy(result.stdout) if result.ok else {}
 
 

@@ -1,0 +1,132 @@
+"""Collecting changes nothing on the machine and asks nothing of the network."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qlmdm_core.host.real import RealHost
+from qlmdm_plugins_ubuntu import pending
+
+QLMDM_COLLECT = str(Path(sys.executable).parent / "qlmdm-collect")
+APT = ("/var/log/apt", "/var/cache/apt", "/var/lib/apt", "/var/lib/dpkg", "/etc/apt")
+CALLS = (
+    "open,openat,openat2,creat,truncate,unlink,unlinkat,rename,renameat,renameat2,link,linkat,"
+    "symlink,symlinkat,mkdir,mkdirat,rmdir,mknod,mknodat,chmod,fchmodat,chown,lchown,fchownat,"
+    "utimensat,setxattr,removexattr,mount,umount2,sethostname,connect,sendto"
+)
+OWN = (r"/dev/(null|tty|pts/\d+)", r"/proc/(self|\d+)/oom_score_adj", r"/sys/fs/cgroup/.*")
+"""What may be written to: nothing of it is on a disk. The cgroups are this run's own."""
+
+
+def under(folders: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
+    for folder in folders:
+        for path in [Path(folder), *Path(folder).rglob("*")]:
+            found = path.lstat()
+            yield str(path), found.st_mtime_ns, found.st_ino
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="this machine has no apt")
+def test_asking_apt_changes_no_file_of_apts() -> None:
+    """As root, a simulation logs what it planned; it must not for us."""
+    before = set(under(APT))
+    assert before
+    found = pending.ask(RealHost())
+    assert not found.problem
+    assert set(under(APT)) == before
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="this machine has no apt")
+def test_apt_keeps_no_cache_for_us(tmp_path: Path) -> None:
+    """Whatever the machine's configuration says of caches, which some have switched off."""
+    names = {"Dir::Cache": f"{tmp_path}/", "Dir::Log": f"{tmp_path}/"}
+    names |= {"Dir::Cache::pkgcache": "p.bin", "Dir::Cache::srcpkgcache": "s.bin"}
+    configured = tuple(f"-o{name}={value}" for name, value in names.items())
+    program, *rest = pending.SIMULATIONS[0]
+    subprocess.run((program, *configured, *rest), check=True, capture_output=True)
+    assert os.listdir(tmp_path) == []
+    asked = ("policy", "apt")
+    subprocess.run(("apt-cache", *configured, *pending.CHANGE_NOTHING, *asked), check=True)
+    assert os.listdir(tmp_path) == []
+    subprocess.run(("apt-cache", *configured, *asked), check=True, capture_output=True)
+    assert sorted(os.listdir(tmp_path)) == ["p.bin", "s.bin"]
+
+
+# --- all collectors, system call by system call ---------------------------------------------------
+
+
+def changes(trace: str) -> list[str]:
+    """The calls of a strace that change something outside, or reach another machine.
+
+    Failed calls count, too: elsewhere they may succeed.
+    """
+    return [call for call in whole_calls(trace) if is_change(call)]
+
+
+def whole_calls(trace: str) -> Iterator[str]:
+    """The calls, each on one line; what was interrupted is put together."""
+    begun: dict[str, str] = {}
+    for line in trace.splitlines():
+        pid, _, call = line.partition(" ")
+        call = call.strip()
+        if call.endswith("<unfinished ...>"):
+            begun[pid] = call.removesuffix("<unfinished ...>")
+        elif resumed := re.match(r"<\.\.\. \w+ resumed>(.*)", call):
+            yield begun.pop(pid, "") + resumed[1]
+        elif not call.startswith(("+++", "---")):
+            yield call
+
+
+def is_change(call: str) -> bool:
+    name = call.partition("(")[0]
+    if name in ("connect", "sendto"):
+        return "AF_INET" in call and "htons(0)" not in call
+    if name.startswith("open") and not re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", call):
+        return False
+    if "O_TMPFILE" in call:
+        return False  # it has no name and is gone when it is closed
+    return not any(re.search(rf'"{own}"', call) for own in OWN)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '7 openat(AT_FDCWD, "/var/log/x", O_WRONLY|O_CREAT|O_EXCL, 0644) = 8',
+        '7 unlink("/var/log/x") = -1 ENOENT (No such file or directory)',
+        '7 rename("/etc/a", "/b" <unfinished ...>\n8 +++ exited +++\n7 <... rename resumed>) = 0',
+        '7 connect(3, {sa_family=AF_INET, sin_port=htons(1), sin_addr=inet_addr("192.0.2.1")} = 0',
+    ],
+)
+def test_a_change_is_seen(line: str) -> None:
+    assert len(changes(line)) == 1
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="this machine has no strace")
+def test_all_collectors_change_nothing_and_connect_nowhere(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    environment = {**os.environ, "QLMDM_STATE_DIR": str(tmp_path / "state")}
+    environment.pop("QLMDM_SETTINGS", None)
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # an installation has its bytecode
+    argv = ["strace", "-f", "-qq", "-s", "300", "-o", str(trace), "-e", f"trace={CALLS}"]
+    done = subprocess.run(
+        [*argv, QLMDM_COLLECT, "--stdout"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "PTRACE" in done.stderr:
+        pytest.skip("processes can't be traced here")
+    assert done.returncode == 0, done.stderr
+    collectors = json.loads(done.stdout)["collectors"]
+    assert {"os_updates", "firewall", "geolocation"} <= set(collectors)
+    assert changes(trace.read_text()) == []
+    assert not (tmp_path / "state").exists()
