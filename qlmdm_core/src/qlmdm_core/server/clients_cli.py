@@ -20,7 +20,7 @@ from qlmdm_core.errors import UsageError
 from qlmdm_core.server import invitations
 from qlmdm_core.server.context import open_context
 from qlmdm_core.server.lookup import find_client
-from qlmdm_core.server.tables import ago, print_table, when
+from qlmdm_core.server.tables import ago, clean, print_table, when
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import Client
 from qlmdm_core.units import parse_duration
@@ -38,9 +38,11 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.base_parser("qlmdm-clients", "Invite machines, and see the fleet.", EXAMPLES)
+    parser = cli.base_parser(
+        "qlmdm-clients", "Invite machines, and see the fleet.", EXAMPLES, json=True
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    invite = actions.add_parser("invite", help="make a token with which machines can enrol")
+    invite = cli.add_action(actions, "invite", "make a token with which machines can enrol")
     invite.add_argument("--uses", type=int, default=1, help="how many machines (1)")
     invite.add_argument("--expires", default="1 day", help="how long it can be used (1 day)")
     invite.add_argument("--tag", action="append", default=[], help="a tag for these machines")
@@ -48,16 +50,17 @@ def _parser() -> argparse.ArgumentParser:
     invite.add_argument(
         "--output", metavar="FILE", help="write the token to a new file (0600), don't print it"
     )
-    listing = actions.add_parser("list", help="all clients, by hostname")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
-    show = actions.add_parser("show", help="one client: what it reported, what is wrong")
+    cli.add_action(actions, "list", "all clients, by hostname", json=True)
+    show = cli.add_action(actions, "show", "one client: what it reported, what is wrong", json=True)
     show.add_argument("client", metavar="CLIENT", help="hostname or id")
-    show.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
 
 
 def _main(argv: Sequence[str]) -> int:
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.json and args.action == "invite":
+        parser.error("--json goes with list and show")
     now = datetime.now(timezone.utc)
     with open_context(args.settings).store() as store:
         if args.action == "invite":
@@ -88,7 +91,8 @@ def _invite(store: Store, args: argparse.Namespace, now: datetime) -> int:
     if args.output:
         _write_new(args.output, f"{token}\n")
         until = when(now + timedelta(seconds=lifetime))
-        print(f"{args.output}: good for {args.uses} machines until {until}", file=sys.stderr)
+        machines = "1 machine" if args.uses == 1 else f"{args.uses} machines"
+        print(f"{args.output}: good for {machines} until {until}", file=sys.stderr)
     else:
         print(token)
     return 0
@@ -182,19 +186,21 @@ def _show(store: Store, args: argparse.Namespace, now: datetime) -> int:
         ]
         print(json.dumps({**as_json(client), "report": report, "verdicts": wrong}, indent=2))
         return 0
-    print(f"{client.hostname} ({client.cid})")
-    print(f"  user       {client.user_email or 'not known'}")
-    print(f"  tags       {', '.join(client.tags) or 'none'}")
+    print(f"{clean(client.hostname)} ({client.cid})")
+    print(f"  user       {clean(client.user_email or 'not known')}")
+    print(f"  tags       {clean(', '.join(client.tags) or 'none')}")
     print(f"  status     {client.status}, enrolled {when(client.enrolled_at)}")
     print(f"  last seen  {when(client.last_seen_at)} ({ago(client.last_seen_at, now)})")
     print(f"  key        {client.fingerprint}")
     for name, value in client.flags.items():
-        print(f"  flag       {name}: {json.dumps(value)}")
+        print(f"  flag       {clean(name)}: {json.dumps(value)}")
     print()
-    print_table(["collector", "status", "state", "collected", "changed"], _collector_rows(report))
+    print_table(["collector", "status", "collected", "changed", "state"], _collector_rows(report))
     if verdicts:
         print()
-        rows = [[v.check, v.state, ago(v.since_at, now), v.message[:160]] for v in verdicts]
+        rows = [
+            [v.check, v.state, ago(v.since_at, now), " ".join(v.message.split())] for v in verdicts
+        ]
         print_table(["check", "verdict", "since", "message"], rows)
     return 0
 
@@ -209,9 +215,10 @@ def _collector_rows(report: Mapping[str, Mapping[str, JSON]]) -> list[list[str]]
             [
                 name,
                 str(result.get("status")),
-                f"{state}: {reason}"[:100] if reason else str(state)[:100],
                 str(result.get("collected_at", ""))[:19],
                 str(result.get("changed_at", ""))[:19],
+                # Last, since it may be long.
+                " ".join(f"{state}: {reason}".split()) if reason else " ".join(str(state).split()),
             ]
         )
     return rows
