@@ -135,6 +135,29 @@ def test_issues_are_listed_shown_snoozed_and_woken(site: Site, run: Run) -> None
     assert (listed["hostname"], listed["snoozed_until"]) == ("laptop7", None)
 
 
+def test_nothing_is_cut_off_in_a_pipe(site: Site, run: Run) -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    site.write(SITE_CHECK.replace("The firewall is off", f'"{words}').replace("it on", 'it on"'))
+    site.fleet.client("laptop7", OFF | {"sshd": {"state": "unknown", "reason": words}})
+    run("qlmdm-audit")
+    (line,) = [line for line in run("qlmdm-issues", "list")[1].splitlines() if " ours " in line]
+    assert line.endswith(f"  {words}. Turn it on")
+    shown = run("qlmdm-clients", "show", "laptop7")[1].splitlines()
+    assert [line for line in shown if line.startswith("ours ") and line.endswith("Turn it on")]
+    assert [line for line in shown if line.endswith(f"  unknown: {words}")]
+
+
+def test_a_reason_can_not_move_the_cursor(site: Site, run: Run) -> None:
+    site.fleet.client("laptop7", OFF)
+    run("qlmdm-audit")
+    reason = "x\ny\x1b[2Jz"
+    assert run("qlmdm-issues", "snooze", "laptop7", "ours", "--reason", reason)[0] == 0
+    out = run("qlmdm-issues", "show", "laptop7", "ours")[1]
+    assert ": x·y·[2Jz\n" in out
+    shown = json.loads(run("qlmdm-issues", "show", "laptop7", "ours", "--json")[1])
+    assert shown["snooze_reason"] == reason
+
+
 @pytest.mark.parametrize(
     ("argv", "status", "message"),
     [

@@ -13,7 +13,7 @@ from qlmdm_core import cli
 from qlmdm_core.errors import UsageError
 from qlmdm_core.server.context import open_context
 from qlmdm_core.server.lookup import NoSuchClientError, find_client
-from qlmdm_core.server.tables import ago, print_table, when
+from qlmdm_core.server.tables import ago, clean, print_table, when
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import Issue
 from qlmdm_core.units import parse_duration, say_duration
@@ -34,21 +34,19 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.base_parser(
-        "qlmdm-issues", "Show what qlmdm-audit found, and put issues off.", EXAMPLES
+        "qlmdm-issues", "Show what qlmdm-audit found, and put issues off.", EXAMPLES, json=True
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="open issues, by client")
+    listing = cli.add_action(actions, "list", "open issues, by client", json=True)
     listing.add_argument("--client", metavar="NAME", help="only this client's (hostname or id)")
     listing.add_argument("--check", help="only this check's")
     listing.add_argument("--closed", action="store_true", help="closed ones instead")
-    listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    show = actions.add_parser("show", help="one issue, with its evidence")
-    snooze = actions.add_parser("snooze", help="say nothing about an issue for a while")
-    unsnooze = actions.add_parser("unsnooze", help="take a snooze back")
+    show = cli.add_action(actions, "show", "one issue, with its evidence", json=True)
+    snooze = cli.add_action(actions, "snooze", "say nothing about an issue for a while")
+    unsnooze = cli.add_action(actions, "unsnooze", "take a snooze back")
     for action in (show, snooze, unsnooze):
         action.add_argument("client", metavar="CLIENT", help="hostname or id")
         action.add_argument("check", metavar="CHECK")
-    show.add_argument("--json", action="store_true", help="print JSON instead of text")
     snooze.add_argument(
         "--for", dest="duration", default=DEFAULT_SNOOZE, help=f"how long ({DEFAULT_SNOOZE})"
     )
@@ -57,7 +55,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _main(argv: Sequence[str]) -> int:
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.json and args.action not in ("list", "show"):
+        parser.error("--json goes with list and show")
     now = datetime.now(timezone.utc)
     with open_context(args.settings).store() as store:
         if args.action == "list":
@@ -103,7 +104,7 @@ def _list(store: Store, args: argparse.Namespace, now: datetime) -> int:
             issue.state,
             ago(issue.opened_at, now),
             when(issue.snoozed_until) if (issue.snoozed_until or now) > now else "",
-            issue.message.split("\n")[0][:120],
+            " ".join(issue.message.split()),
         ]
         for issue in found
     ]
@@ -138,15 +139,15 @@ def _show(store: Store, issue: Issue, args: argparse.Namespace, now: datetime) -
     if args.json:
         print(json.dumps(as_json(issue, name), indent=2))
         return 0
-    print(f"{issue.check} on {name} ({issue.cid})")
+    print(f"{issue.check} on {clean(name)} ({issue.cid})")
     print(
         f"  state     {issue.state}, opened {when(issue.opened_at)} ({ago(issue.opened_at, now)})"
     )
-    print(f"  message   {issue.message}")
+    print(f"  message   {clean(issue.message)}")
     print(f"  alerted   {when(issue.alerted_at)}; due {when(issue.alert_due_at)}")
     if issue.snoozed_until and issue.snoozed_until > now:
-        by = f" by {issue.snoozed_by}" if issue.snoozed_by else ""
-        why = f": {issue.snooze_reason}" if issue.snooze_reason else ""
+        by = f" by {clean(issue.snoozed_by)}" if issue.snoozed_by else ""
+        why = f": {clean(issue.snooze_reason)}" if issue.snooze_reason else ""
         print(f"  snoozed   until {when(issue.snoozed_until)}{by}{why}")
     if issue.evidence is not None:
         print("  evidence  " + json.dumps(issue.evidence, indent=2).replace("\n", "\n            "))

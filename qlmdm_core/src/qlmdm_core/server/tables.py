@@ -12,8 +12,11 @@ STYLES: Mapping[str, str] = {"fail": "red", "unknown": "yellow", "pass": "green"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows of text under their headings; nothing but the headings if there are none."""
-    rows = [[_clean(cell) for cell in row] for row in rows]
+    """Rows of text under their headings; nothing but the headings if there are none.
+
+    Nothing is cut off: on a terminal long text is folded, elsewhere a row is one line.
+    """
+    rows = [[clean(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich(columns, rows)
         return
@@ -50,6 +53,6 @@ def when(at: datetime | None) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%S") + "Z" if at is not None else "never"
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Without what could move a terminal's cursor: clients choose some of these words."""
     return "".join(char if char.isprintable() else "·" for char in text)
