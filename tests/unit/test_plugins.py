@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,7 @@ BAD_AT_IMPORT = {
     "exits": ("raise SystemExit(0)", "SystemExit: 0"),
     "exits by sys.exit": ("import sys; sys.exit('bye')", "SystemExit: bye"),
     "base exception": ("class X(BaseException): pass\nraise X('deep')", "X: deep"),
+    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "generator exit": ("raise GeneratorExit", "GeneratorExit"),
     "missing import": ("import qlmdm_is_not_there", "ModuleNotFoundError: No module named"),
     "syntax": ("def (:", "SyntaxError"),
@@ -227,9 +230,36 @@ def test_a_failure_says_where_in_the_plugin(site: Path) -> None:
     assert str(failure).startswith("x-plugin:main: import: ValueError: boom (")
 
 
-def test_ctrl_c_is_for_the_command(site: Path) -> None:
+INTERRUPTED = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+"""As from a person at the terminal, while the plugin is imported."""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        INTERRUPTED,
+        f"try:\n    {INTERRUPTED}\nexcept BaseException:\n    pass",
+        f"try:\n    {INTERRUPTED}\nexcept BaseException:\n    raise ValueError",
+    ],
+)
+def test_ctrl_c_is_for_the_command_whatever_a_plugin_makes_of_it(site: Path, source: str) -> None:
     with pytest.raises(KeyboardInterrupt):
-        load(site, "raise KeyboardInterrupt")
+        load(site, source)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_that_nobody_sent_is_the_plugins_failure(site: Path) -> None:
+    source = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nraise KeyboardInterrupt"
+    failure = failure_of(load(site, source))
+    assert (failure.stage, failure.error) == ("import", "KeyboardInterrupt")
+    # What the plugin did to Ctrl-C is undone.
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_that_nobody_sent_in_another_thread(site: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        failure = failure_of(pool.submit(load, site, "raise KeyboardInterrupt").result())
+    assert failure.error == "KeyboardInterrupt"
 
 
 def test_a_print_at_import_does_not_reach_standard_output(
@@ -621,3 +651,19 @@ def test_a_mistake_in_a_schema_is_the_plugins_failure() -> None:
     (failure,) = everything.failures
     assert failure.stage == "settings"
     assert failure.error.startswith("TypeError")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_schema_that_raises_is_the_plugins_failure(error: type[BaseException]) -> None:
+    def raises() -> list[str]:
+        raise error
+
+    @dataclasses.dataclass
+    class Odd:
+        value: str | None = None
+        made: Any = dataclasses.field(default_factory=raises)
+
+    everything = set_of(Odd)
+    everything.register_settings(settings.parse("", Core))
+    (failure,) = everything.failures
+    assert (failure.stage, failure.error) == ("settings", error.__name__)

@@ -68,7 +68,7 @@ class LoadedPlugin:
 def load(entry: PluginEntry, hookspec_module: ModuleType) -> LoadedPlugin:
     """Import one plugin and check its hooks against the specifications; never raises.
 
-    (But for `KeyboardInterrupt`: that is the person at the terminal.)
+    (But for `KeyboardInterrupt`, when the person at the terminal interrupts.)
     """
     if entry.disabled:
         return LoadedPlugin(entry=entry)
@@ -221,10 +221,15 @@ def register_section(
     settings: Loaded[Any], entry: PluginEntry, section: SettingsSection
 ) -> PluginFailure | None:
     """Parse one plugin's section. Raises `SettingsError` if the administrator is wrong."""
-    try:
-        settings.register([section])
-    except QlmdmError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the dataclass is a plugin's code
-        return failed(entry, "settings", error)
-    return None
+
+    def register() -> QlmdmError | None:
+        try:
+            settings.register([section])
+        except QlmdmError as error:
+            return error
+        return None
+
+    result = guarded(entry, "settings", register)  # the dataclass is a plugin's code
+    if isinstance(result, QlmdmError):
+        raise result
+    return result

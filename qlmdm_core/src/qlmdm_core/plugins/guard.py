@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 import pluggy
@@ -51,14 +54,44 @@ def guarded(entry: Origin, stage: str, function: Callable[..., T], *args: Any) -
     """Run a plugin's code: its result, or its failure. Python's prints go to standard error.
 
     Catches `SystemExit` and its like, too: a plugin must not end the command that loads it.
+    `KeyboardInterrupt` is raised only if the person at the terminal did interrupt (SIGINT), and
+    then whatever the plugin made of that.
     """
+    with _interrupts() as interrupted:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                result: T | PluginFailure = function(*args)
+        except BaseException as error:  # noqa: BLE001 - see the docstring
+            result = failed(entry, stage, error)
+    if interrupted():
+        raise KeyboardInterrupt
+    return result
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Tells whether SIGINT arrived meanwhile. Python's own handler is put back at the end.
+
+    In other threads, and with other handlers, SIGINT does not become a KeyboardInterrupt.
+    """
+    arrived: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
+        signal.default_int_handler(number, frame)
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if not ours:
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, note)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            return function(*args)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - see the docstring
-        return failed(entry, stage, error)
+        yield lambda: bool(arrived)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def failed(entry: Origin, stage: str, error: BaseException) -> PluginFailure:
