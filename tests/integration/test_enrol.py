@@ -369,7 +369,11 @@ def test_every_version_of_the_root_document_is_served(
 
 
 @pytest.mark.parametrize(
-    "version", ["0", "3", "-1", "x", "1.0", "99999999999999999999", "%2e%2e", "1/2"]
+    "version",
+    [
+        *("0", "3", "-1", "x", "1.0", "99999999999999999999", "%2e%2e", "1/2"),
+        *("01", "+1", "1%0a", "%201", "%D9%A1", "%EF%BC%91"),
+    ],
 )
 def test_other_versions_do_not_exist(server: SimulatedServer, version: str) -> None:
     reply = server.send("GET", f"/qlmdm/v1/root/{version}", b"", {})

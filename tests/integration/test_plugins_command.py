@@ -310,6 +310,19 @@ def test_a_plugins_command_is_run(site: Site) -> None:
     unknown = site.run("run", "nothing")
     assert unknown.returncode == 2
     assert "no plugin brings the command 'nothing'; there are: b-good-do" in unknown.stderr
+    nameless = site.run("run")
+    needed = "qlmdm-plugins: run needs the NAME of a plugin's command; there are: b-good-do\n"
+    assert (nameless.returncode, nameless.stderr) == (2, needed)
+
+
+def test_what_follows_the_name_of_a_command_is_its_own(site: Site, tmp_path: Path) -> None:
+    site.good("b-good")
+    settings = tmp_path / "settings.yml"
+    settings.write_text("server_url: https://q.example.com\n")
+    own = ["--help", "--settings", "/nowhere"]
+    result = site.run("run", "--settings", str(settings), "b-good-do", *own)
+    assert (result.stdout, result.stderr) == (f"done {own}\n", "")
+    assert "NAME …" in site.run("run", "--help").stdout
 
 
 def test_without_plugins_it_says_so(tmp_path: Path) -> None:

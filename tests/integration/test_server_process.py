@@ -236,6 +236,7 @@ def test_a_taken_port_is_said_and_is_exit_3(
     )
     assert again.returncode == 3
     assert f"can't listen on 127.0.0.1:{server.port}: Address already in use" in again.stderr
+    assert "is another server running?" in again.stderr
     assert server.send("GET", "/healthz", b"", {}).status == 200
 
 
@@ -250,7 +251,7 @@ def run(settings_file: Path | str) -> subprocess.CompletedProcess[str]:
     [
         ('listen: "nonsense"', 2, "listen: expected ADDRESS:PORT or unix:/path"),
         ('listen: "127.0.0.1:70000"', 2, "listen: expected ADDRESS:PORT"),
-        ('listen: "203.0.113.1:8421"', 3, "can't listen on 203.0.113.1:8421"),
+        ('listen: "203.0.113.1:8421"', 3, "Cannot assign requested address; change `listen`"),
         ("workers: 0", 2, "workers: expected at least 1"),
         ('store: "sqlite:///nowhere/at/all.sqlite"', 3, "the folder /nowhere/at is missing"),
         ('online_key: "/nowhere/online.key"', 2, "the online key is missing"),

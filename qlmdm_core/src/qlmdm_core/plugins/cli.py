@@ -57,9 +57,11 @@ def _parser() -> argparse.ArgumentParser:
         help=f"how long a plugin may take to load (else {say_duration(LOAD_SECONDS)})",
     )
     commands = parser.add_subparsers(dest="command", metavar="run")
-    run = commands.add_parser("run", help="run NAME …: a command of a plugin", add_help=False)
-    run.add_argument("name", metavar="NAME", help="the command's name")
-    run.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    run = cli.add_action(commands, "run", "run NAME …: a command of a plugin")
+    # All that follows a NAME is the command's own, --help and --settings too.
+    run.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="NAME …", help="the command, and what it takes"
+    )
     return parser
 
 
@@ -76,7 +78,7 @@ def _main(argv: Sequence[str]) -> int:
     loaded = _settings(args.settings)
     reports = {side: _probe(side, loaded[side], args.timeout) for side in sides}
     if args.command == "run":
-        return _run(args.name, args.rest, reports)
+        return _run(args.words, reports)
     if args.json:
         rows = [_as_json(side, report) for side, found in reports.items() for report in found]
         print(json.dumps({"plugins": rows}, indent=2))
@@ -142,19 +144,20 @@ def _side_of(path: str) -> str:
 # --- running a plugin's command --------------------------------------------------------------
 
 
-def _run(name: str, arguments: list[str], reports: Mapping[str, list[Report]]) -> int:
+def _run(words: Sequence[str], reports: Mapping[str, list[Report]]) -> int:
     """Import what the command names, here and now, and call it."""
     everything = [report for found in reports.values() for report in found]
+    known = ", ".join(sorted({name for report in everything for name in report.targets})) or "none"
+    if not words or words[0].startswith("-"):
+        raise UsageError(f"run needs the NAME of a plugin's command; there are: {known}")
+    name, *arguments = words
     targets = {
         (report.entry.distribution, report.targets[name])
         for report in everything
         if name in report.targets
     }
     if not targets:
-        known = sorted({known for report in everything for known in report.targets})
-        raise UsageError(
-            f"no plugin brings the command {name!r}; there are: {', '.join(known) or 'none'}"
-        )
+        raise UsageError(f"no plugin brings the command {name!r}; there are: {known}")
     if len(targets) > 1:
         owners = " and by ".join(sorted({distribution for distribution, _ in targets}))
         raise PluginError(f"the command {name!r} is claimed by {owners}; none is run")

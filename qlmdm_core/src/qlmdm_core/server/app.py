@@ -84,7 +84,7 @@ def create_app(
             per_minute=settings.limits.enrolments_per_minute,
         ),
     )
-    app.add_route("/qlmdm/v1/root/{version:int(min=1)}", roots)
+    app.add_route("/qlmdm/v1/root/{version}", roots)
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Ready(store))
     add_routes(app, gate, routes)

@@ -6,6 +6,7 @@ walks the chain.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -27,9 +28,11 @@ class Roots:
         self._monotonic = monotonic
         self._newest: tuple[float, int] | None = None
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, version: int) -> None:  # noqa: ARG002
+    def on_get(self, req: falcon.Request, resp: falcon.Response, version: str) -> None:  # noqa: ARG002
         """One version, as it was signed; 404 if there is none (yet)."""
-        found = self._store.root(version) if version <= 2**31 else None
+        # One spelling for each, as caches see it: no zeros before it, no other script's digits.
+        spelt = re.fullmatch("[1-9][0-9]{0,8}", version)
+        found = self._store.root(int(version)) if spelt else None
         if found is None:
             raise falcon.HTTPNotFound
         resp.data = found.document

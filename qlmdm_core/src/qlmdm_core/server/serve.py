@@ -6,6 +6,7 @@ its own database and key. Nothing is shared after the fork but the socket.
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -87,10 +88,12 @@ def bind(listen: str) -> socket.socket:
         listener.close()
         if isinstance(error, socket.gaierror):
             raise SettingsError(f"{listen}: {error.strerror}", key="listen") from None
-        raise AddressError(
-            f"can't listen on {listen}: {error.strerror or error}; is another server running? "
-            "Change `listen` in the settings, or stop the other one"
-        ) from None
+        said = f"can't listen on {listen}: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE:
+            said += "; is another server running? Stop it, or change `listen` in the settings"
+        else:
+            said += "; change `listen` in the settings"
+        raise AddressError(said) from None
     return listener
 
 
