@@ -153,10 +153,11 @@ def test_the_issues_are_shown_as_they_would_be_mailed(played: Playing) -> None:
         "org.cinnamon.desktop.screensaver lock-enabled true, or snooze with: "
         "qlmdm-issues snooze bob-desktop screenlock-disabled"
     ) in lines
-    assert (
+    unknown = (
         "dave-partly-unknown (dave@example.com): unknown now: no plugin knows the package manager "
         "of Void Linux (os-security-patches-available, os-update-available)"
-    ) in lines
+    )
+    assert sum(line.startswith(unknown) for line in lines) == 1
     told = [line.partition(" (")[0] for line in lines if "@example.com): " in line]
     assert set(told) - {os.uname().nodename} == {
         "bob-desktop",
@@ -164,6 +165,20 @@ def test_the_issues_are_shown_as_they_would_be_mailed(played: Playing) -> None:
         "dave-partly-unknown",
     }
     assert told.count("bob-desktop") == 12
+
+
+def test_the_readme_shows_what_is_printed(played: Playing) -> None:
+    readme = (DEMO.parents[1] / "README.md").read_text()
+    (sample,) = re.findall(r"```\n(CLIENT .*?)```", readme, re.DOTALL)
+    printed = without_times(played.output)
+    assert [line for line in without_times(sample) if line not in printed] == []
+
+
+def without_times(text: str) -> list[str]:
+    """The lines, without how long ago each client was seen."""
+    return [
+        re.sub(r"  (now|\d+ seconds? ago)  +", "  ", line.strip()) for line in text.splitlines()
+    ]
 
 
 def test_it_says_that_there_are_no_grace_periods_and_what_to_try_next(played: Playing) -> None:
