@@ -145,7 +145,8 @@ def reports() -> dict[str, Report]:
     collected = {}
     for machine in STATES:
         done = subprocess.run(
-            [COLLECT, "--replay", str(MACHINES / machine), "--json"],
+            [COLLECT, "--replay", f"machines/{machine}", "--json"],
+            cwd=MACHINES.parent,
             capture_output=True,
             text=True,
             check=True,

@@ -65,6 +65,7 @@ def host_maker(
     if replay is not None:
         from qlmdm_core.host.replay import ReplayHost
 
+        replay = os.path.abspath(replay)  # collectors run in /
         ReplayHost(replay)  # raises now if it is no recorded machine, and not fourteen times
         make = partial(_replay_host, ReplayHost, replay)
     else:
