@@ -124,6 +124,16 @@ def test_step_1_size_is_judged_before_parsing(
     the_one_403(raw(client, body, content_type), caplog, "a field is too large")
 
 
+def test_step_1_a_report_of_50_megabytes_is_refused(
+    server: SimulatedServer, client: SimulatedClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = client.report(huge={"state": "available", "text": "x" * 50_000_000})
+    form = envelope.build(client.submission(), {"report": report})
+    the_one_403(client.post(SUBMIT, form), caplog, "a body of 50")
+    assert stored_nothing(server, client)
+    assert client.submit(client.report(firewall={"state": "on"})).status == "ok"
+
+
 def test_step_1_a_hundred_megabytes_are_refused_by_their_announcement(
     client: SimulatedClient, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -118,6 +120,24 @@ def test_any_text_is_settings_or_a_settings_error(text: str) -> None:
 def test_a_missing_file_says_how_to_get_one(tmp_path) -> None:
     with pytest.raises(NotSetUpError, match="run the setup command"):
         settings.load(str(tmp_path / "none.yml"), Example)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    file = tmp_path / "settings.yml"
+    file.write_text("name: n\n")
+    file.chmod(0)
+    root = os.geteuid() == 0  # who may read everything
+    if root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(SettingsError) as caught:
+            settings.load(str(file), Example)
+    finally:
+        if root:
+            os.seteuid(0)
+    assert str(caught.value) == f"{file}: can't be read: Permission denied"
+    assert caught.value.exit_status == 2
 
 
 def test_what_is_not_a_file_of_text_is_refused(tmp_path) -> None:

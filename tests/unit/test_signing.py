@@ -22,7 +22,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qlmdm_core.errors import KeyringError, SignatureError
-from qlmdm_core.signing import PublicKey, Signature, Signer, Verifier, keys, packets
+from qlmdm_core.signing import PublicKey, Signature, Signer, Verifier, gpg, keys, packets
 from qlmdm_core.signing.gpg import GpgSigner, GpgVerifier, program, stop_agent
 from qlmdm_core.signing.sequoia import SequoiaSigner, SequoiaVerifier
 
@@ -389,6 +389,40 @@ def test_a_key_that_is_not_there(tmp_path: Path, ada: Home) -> None:
         keys.export_public(str(home), ada.key.fingerprint)
     with pytest.raises(KeyringError, match="not a usable secret key"):
         SequoiaSigner("nonsense")
+
+
+def test_a_key_with_a_passphrase_is_no_use_to_a_machine(tmp_path: Path) -> None:
+    path = str(tmp_path / "locked")
+    os.mkdir(path, 0o700)
+    argv = [program("gpg") or "gpg", "--homedir", path, "--batch", "--pinentry-mode", "loopback"]
+    argv += ["--passphrase", "word", "--quick-gen-key", "ada@example.com", "ed25519", "sign"]
+    subprocess.run(argv, check=True, capture_output=True)
+    stop_agent(path)  # it would remember
+    (key,) = keys.list_keys(path)
+    with GpgSigner(path, key.fingerprint) as signer, pytest.raises(KeyringError) as caught:
+        signer.sign(b"")
+    assert f"could not sign with {key.fingerprint}" in str(caught.value)
+    assert caught.value.exit_status == 3
+
+
+def test_a_keyring_that_another_process_locks_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpg, "TIMEOUT_SECONDS", 0.5)
+    home = str(tmp_path / "h")
+    key = keys.make_key(home, "x")
+    # As GnuPG's dotlock.c writes it: who holds the lock, and on which machine.
+    lock = Path(home, "gnupg_spawn_agent_sentinel.lock")
+    lock.write_text(f"{os.getpid():10d}\n{os.uname().nodename}\n")
+    with (
+        GpgSigner(home, key.fingerprint) as signer,
+        pytest.raises(KeyringError, match=r"did not finish .* is its keyring locked\?"),
+    ):
+        signer.sign(b"")
+    lock.unlink()
+    with GpgSigner(home, key.fingerprint) as signer:
+        monkeypatch.undo()
+        assert signer.sign(b"")
 
 
 def agents(home: str) -> list[str]:
