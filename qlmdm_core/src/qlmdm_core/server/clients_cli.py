@@ -130,7 +130,7 @@ def _list(store: Store, args: argparse.Namespace, now: datetime) -> int:
             client.user_email or "",
             _os(client),
             ago(client.last_seen_at, now),
-            _issues(wrong.get(client.cid, {})),
+            _verdicts(client, wrong.get(client.cid, {})),
         ]
         for client in all_clients(store)
     ]
@@ -160,9 +160,10 @@ def _os(client: Client) -> str:
     return " ".join(str(word) for word in words if word)
 
 
-def _issues(counts: Mapping[str, int]) -> str:
+def _verdicts(client: Client, counts: Mapping[str, int]) -> str:
+    """How many checks fail and how many are unknown; nothing is known before it reported."""
     texts = [f"{counts[state]} {state}" for state in ("fail", "unknown") if counts.get(state)]
-    return ", ".join(texts) or "none"
+    return ", ".join(texts) or ("all pass" if client.reported_at else "")
 
 
 def as_json(client: Client) -> dict[str, JSON]:
