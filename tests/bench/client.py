@@ -54,7 +54,7 @@ class Agent:
 @contextlib.contextmanager
 def agent(folder: Path) -> Iterator[Agent]:
     """A server, and a client that was enrolled with it and ran once."""
-    with server.running("real", folder) as (port, settings_file):
+    with server.running("real", folder) as (port, settings_file, _):
         settings = settings_files.load(settings_file, ServerSettings).core
         store = open_store(settings.store)
         from datetime import datetime, timedelta, timezone
@@ -162,12 +162,31 @@ def _submit(made: Agent, rounds: int) -> Figure:
     )
 
 
+COLLECT = """
+import os, resource, sys
+from qlmdm_core import settings
+from qlmdm_core.client.collect import collect
+from qlmdm_core.client.settings import StandaloneSettings
+from qlmdm_core.host.real import RealHost
+
+class Weighed(RealHost):
+    def run(self, argv, **options):
+        result = super().run(argv, **options)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with open(os.path.join(sys.argv[1], str(os.getpid())), "w") as file:
+            file.write(str(used.ru_utime + used.ru_stime))
+        return result
+
+outcome = collect(
+    settings.defaults(StandaloneSettings),
+    make_host=lambda name, find_distro: Weighed(distro=find_distro),
+)
+assert len(outcome.results) > 10
+"""
+
+
 def _collect(made: Agent, rounds: int) -> list[Figure]:
-    """Our own part: the same collectors over a recording, where no command is run."""
-    recording = made.state.parent / "recording"
-    processes.run([str(BIN / "qlmdm-collect"), "--record", str(recording)], made.environ)
-    replay = [str(BIN / "qlmdm-collect"), "--replay", str(recording), "--json"]
-    ratios, ours, bare = processes.against_bare_python(replay, made.environ, rounds=rounds)
+    ratios, ours, bare = _own_part(made.state.parent, rounds)
     real = [str(BIN / "qlmdm-collect"), "--stdout"]
     costs = [processes.run(real, made.environ, watch=True) for _ in range(3)]
     slowest = _slowest(made)
@@ -193,6 +212,22 @@ def _collect(made: Agent, rounds: int) -> list[Figure]:
             detail=f"{statistics.median(c.wall for c in costs):.2f} s, slowest {slowest:.2f} s",
         ),
     ]
+
+
+def _own_part(folder: Path, rounds: int) -> tuple[tuple[float, ...], float, float]:
+    """The CPU of a collect, without that of the commands that collectors ran: each collector's
+    process notes what its commands took so far."""
+    script = folder / "collect.py"
+    script.write_text(COLLECT)
+    ratios, ours, bare = [], [], []
+    for number in range(rounds):
+        notes = folder / f"notes{number}"
+        notes.mkdir()
+        bare.append(processes.run(processes.bare_python()).cpu)
+        whole = processes.run([sys.executable, str(script), str(notes)]).cpu
+        ours.append(whole - sum(float(note.read_text()) for note in notes.iterdir()))
+        ratios.append(ours[-1] / bare[-1])
+    return tuple(ratios), statistics.median(ours), statistics.median(bare)
 
 
 def _slowest(made: Agent) -> float:

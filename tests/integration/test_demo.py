@@ -35,7 +35,7 @@ class Playing:
         name, _, value = self.mark.partition("=")
         self.process = subprocess.Popen(
             [sys.executable, str(demo), *args],
-            env={**os.environ, "TMPDIR": str(self.tmp), "HOME": "/nowhere", name: value},
+            env={**os.environ, "TMPDIR": str(self.tmp), "HOME": "/proc/nowhere", name: value},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
