@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,7 @@ def run(
     command: str, redirection: str, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", f"{FOLDER}/{command} {redirection}"],
+        ["sh", "-c", f"{shlex.quote(str(FOLDER))}/{command} {redirection}"],
         env=environment,
         capture_output=True,
         text=True,

@@ -251,7 +251,12 @@ def test_test_runs_the_sessions_of_the_gate(clone: Clone) -> None:
 def test_the_demo_runs_from_a_path_with_spaces_after_a_real_installation(tmp_path: Path) -> None:
     path = tmp_path / "a clone"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(path)], check=True)
-    environ = {**os.environ, "PYTHON": sys.executable, "HOME": "/proc/nowhere", "TMPDIR": str(tmp_path)}
+    environ = {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "HOME": "/proc/nowhere",
+        "TMPDIR": str(tmp_path),
+    }
     done = subprocess.run(
         ["./dev", "demo"],
         cwd=path,
