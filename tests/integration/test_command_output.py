@@ -66,7 +66,7 @@ def run(
         "qlmdm-issues list --json",
         "qlmdm-audit --explain",
         "qlmdm-plugins --json",
-        f"qlmdm-collect --replay {ROOT}/tools/demo/machines/ada-laptop --json",
+        f"qlmdm-collect --replay {shlex.quote(str(ROOT))}/tools/demo/machines/ada-laptop --json",
     ],
 )
 def test_output_that_can_not_be_written_is_said_and_is_exit_3(
