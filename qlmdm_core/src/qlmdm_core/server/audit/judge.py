@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 
 import orjson
@@ -206,10 +206,10 @@ def client_view(target: AuditTarget) -> ClientView:
 
 
 def _seconds(stamp: str) -> float:
-    """A report's time as seconds; what is none counts as the beginning of time."""
+    """A report's time (always UTC) as seconds; what is none is the beginning of time."""
     try:
-        at = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
-        return at.timestamp() if at.tzinfo is not None else 0.0
+        # To the second: Python 3.10 reads neither "Z" nor a fraction of one digit.
+        return datetime.fromisoformat(stamp[:19]).replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
         return 0.0
 
