@@ -117,7 +117,12 @@ class ClientsContract(StoreFixtures):
         store.seen(cid, NOW)
         store.seen(cid, NOW - timedelta(hours=1))
         store.seen("no such client", NOW)
-        store.ping()  # what was posted before a write is done before it
+
+        def is_seen() -> bool:
+            client = store.client(cid)
+            return client is not None and client.last_seen_at == KEPT
+
+        assert samples.eventually(is_seen)
         client = store.client(cid)
         assert client is not None
         assert client.last_seen_at == KEPT

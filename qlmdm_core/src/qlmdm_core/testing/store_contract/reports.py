@@ -269,8 +269,7 @@ class ReportsContract(StoreFixtures):
         assert len(store.audit_targets(NOW, everything=False)) == 1
         _judged(store)
         store.seen(cid, NOW + SILENCE * 4)
-        store.ping()
-        assert len(store.audit_targets(NOW, everything=False)) == 1
+        assert samples.eventually(lambda: len(store.audit_targets(NOW, everything=False)) == 1)
 
 
 def _judged(store: Store) -> None:
