@@ -17,7 +17,7 @@ from qlmdm_core.server.audit import alerts as say
 from qlmdm_core.server.audit.rules import Rule, rules
 from qlmdm_core.server.audit.run import Audit, Outcome, client_alerts, is_snoozed
 from qlmdm_core.server.context import Context, open_context
-from qlmdm_core.server.lookup import find_client
+from qlmdm_core.server.lookup import every_issue, find_client
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import Client, Issue
 from qlmdm_core.units import say_duration
@@ -100,15 +100,8 @@ def _everything(context: Context, audit: Audit, args: argparse.Namespace, now: d
 
 def _open_alerts(store: Store, only: frozenset[str] | None, now: datetime) -> list[Alert]:
     by_client: dict[str, list[Issue]] = {}
-    after: str | None = None
-    cid = next(iter(only)) if only else None
-    while True:
-        page = store.issues(cid=cid, after=after)
-        for issue in page:
-            by_client.setdefault(issue.cid, []).append(issue)
-        if len(page) < 1000:
-            break
-        after = page[-1].issue_id
+    for issue in every_issue(store, cid=next(iter(only)) if only else None):
+        by_client.setdefault(issue.cid, []).append(issue)
     clients = [(store.client(cid), issues) for cid, issues in by_client.items()]
     alerts = [
         alert

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from qlmdm_core import cli
 from qlmdm_core.errors import UsageError
 from qlmdm_core.server.context import open_context
-from qlmdm_core.server.lookup import NoSuchClientError, find_client
+from qlmdm_core.server.lookup import NoSuchClientError, every_issue, find_client
 from qlmdm_core.server.tables import ago, clean, print_table, when
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import Issue
@@ -73,17 +73,7 @@ def _main(argv: Sequence[str]) -> int:
 
 def _all(store: Store, args: argparse.Namespace) -> list[Issue]:
     cid = find_client(store, args.client).cid if args.client else None
-    found: list[Issue] = []
-    while True:
-        page = store.issues(
-            is_open=not args.closed,
-            cid=cid,
-            check=args.check,
-            after=found[-1].issue_id if found else None,
-        )
-        found += page
-        if len(page) < 1000:
-            return found
+    return list(every_issue(store, is_open=not args.closed, cid=cid, check=args.check))
 
 
 def _list(store: Store, args: argparse.Namespace, now: datetime) -> int:

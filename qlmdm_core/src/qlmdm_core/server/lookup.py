@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
+
 from qlmdm_core.errors import UsageError
 from qlmdm_core.store import Store
-from qlmdm_core.store.records import Client
+from qlmdm_core.store.records import Client, Issue
+
+PAGE = 1000
 
 
 class NoSuchClientError(UsageError):
@@ -25,3 +30,23 @@ def find_client(store: Store, name: str) -> Client:
         raise NoSuchClientError(f"no client is called {name!r}; see qlmdm-clients list")
     ids = "\n".join(f"  {c.cid}  last seen {c.last_seen_at or 'never'}" for c in named)
     raise UsageError(f"{len(named)} clients are called {name!r}; use the id instead:\n{ids}")
+
+
+def every_issue(
+    store: Store,
+    *,
+    is_open: bool | None = True,
+    cid: str | None = None,
+    check: str | None = None,
+    due_by: datetime | None = None,
+) -> Iterator[Issue]:
+    """All issues that `Store.issues` would give in pages."""
+    after: str | None = None
+    while True:
+        page = store.issues(
+            is_open=is_open, cid=cid, check=check, due_by=due_by, after=after, limit=PAGE
+        )
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1].issue_id

@@ -15,6 +15,7 @@ from qlmdm_core.server.audit import alerts as say
 from qlmdm_core.server.audit.judge import BROKEN_SECONDS
 from qlmdm_core.server.audit.rules import Rule, version
 from qlmdm_core.server.audit.workers import Fleet, Tally, judge_fleet
+from qlmdm_core.server.lookup import every_issue
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import AuditTarget, Client, Issue
 
@@ -140,7 +141,7 @@ class Audit:
 
     def _due(self, store: Store, now: datetime) -> tuple[list[Issue], list[Alert]]:
         """The issues to tell of now, and how."""
-        due = [issue for issue in _all_due(store, now) if not is_snoozed(issue, now)]
+        due = [issue for issue in every_issue(store, due_by=now) if not is_snoozed(issue, now)]
         by_client: dict[str, list[Issue]] = {}
         for issue in due:
             by_client.setdefault(issue.cid, []).append(issue)
@@ -292,13 +293,3 @@ def _remember_broken(
 def is_snoozed(issue: Issue, now: datetime) -> bool:
     """Whether an administrator put the issue off until later."""
     return issue.snoozed_until is not None and issue.snoozed_until > now
-
-
-def _all_due(store: Store, now: datetime) -> list[Issue]:
-    due: list[Issue] = []
-    while True:
-        after = due[-1].issue_id if due else None
-        page = store.issues(due_by=now, after=after, limit=PAGE)
-        due += page
-        if len(page) < PAGE:
-            return due
