@@ -103,6 +103,7 @@ def _collector(item: Collector) -> str | None:
         or _bytes(item.max_bytes)
         or (None if item.interval is None else _seconds(item, "interval"))
         or _flag(item, "private")
+        or _words(item, "private_paths")
         or _words(item, "volatile")
         or _text(item, "help")
     )
@@ -167,11 +168,19 @@ def _objection(item: Objection) -> str | None:
     return None
 
 
+_ADAPTER_METHODS = (
+    "match",
+    "updates",
+    "release_upgrade",
+    "package_version",
+    "reboot_required",
+)
+
+
 def _adapter(item: Any) -> str | None:
     if isinstance(item, type):
         return "expected an adapter (an instance, not the class)"
-    methods = ("match", "updates", "release_upgrade", "package_version", "reboot_required")
-    for method in methods:
+    for method in _ADAPTER_METHODS:
         wrong = _callable(item, method)
         if wrong:
             return wrong
