@@ -43,6 +43,7 @@ STATES = {
         "os_info": "available",
         "os_updates": "up_to_date",
         "prey": "absent",
+        "reboot_required": "not_required",
         "screenlock": "enabled",
         "sshd": "not_running",
     },
@@ -59,6 +60,7 @@ STATES = {
         "os_info": "available",
         "os_updates": "updates_available",
         "prey": "absent",
+        "reboot_required": "required",
         "screenlock": "disabled",
         "sshd": "running",
     },
@@ -75,6 +77,7 @@ STATES = {
         "os_info": "available",
         "os_updates": "updates_available",
         "prey": "absent",
+        "reboot_required": "not_required",
         "screenlock": "enabled",
         "sshd": "running",
     },
@@ -91,6 +94,7 @@ STATES = {
         "os_info": "available",
         "os_updates": "unknown",
         "prey": "absent",
+        "reboot_required": "unknown",
         "screenlock": "unknown",
         "sshd": "unknown",
     },
@@ -175,7 +179,7 @@ def test_each_collector_finds_what_the_machine_was_composed_for(
 def test_what_is_unknown_has_a_reason(reports: dict[str, Report]) -> None:
     values = [result["value"] for result in reports["dave-partly-unknown"].values()]
     unknown = [value for value in values if value["state"] == "unknown"]
-    assert len(unknown) == 6
+    assert len(unknown) == 7
     assert all(value["reason"] for value in unknown)
 
 

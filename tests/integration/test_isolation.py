@@ -645,6 +645,7 @@ class Adapter:
     def updates(self, host): return None
     def release_upgrade(self, host): return None
     def package_version(self, host, name): return "1.2"
+    def packages(self, host): return None
     def reboot_required(self, host): return None
 
 @hookimpl

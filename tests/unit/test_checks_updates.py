@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qlmdm_core.api import JSON, PASS, ClientView, Verdict
+from qlmdm_core.api import JSON, ClientView, Verdict
 from qlmdm_core.units import Duration
 from qlmdm_plugins_builtin.checks import updates
 from qlmdm_plugins_builtin.policy import Policy
@@ -31,7 +31,6 @@ def value(**fields: JSON) -> dict[str, JSON]:
         "supported_until": "2029-05-31",
         "end_of_life": False,
         "cache_updated_at": "2026-11-01T11:00:00+00:00",
-        "reboot_required": False,
         "distribution": "Ubuntu 24.04.3 LTS",
         "adapter": "ubuntu",
     } | fields
@@ -248,16 +247,6 @@ def test_the_state_alone_is_not_believed() -> None:
     assert judge(SECURITY, {"state": "updates_available"}).state == "unknown"
 
 
-# --- restart ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("due", "state"), [(True, "fail"), (False, "pass"), (None, "unknown")])
-def test_a_restart_that_is_due(due: bool | None, state: str) -> None:
-    verdict = judge("reboot-required", value(reboot_required=due))
-    assert verdict.state == state
-    assert (verdict is PASS) is (state == "pass")
-
-
 # --- a site's policy, and hostile values ------------------------------------------------------
 
 
@@ -293,11 +282,11 @@ VALUES = st.one_of(
 def test_no_value_breaks_a_check_or_passes_for_less_than_was_shown(
     reported: JSON, collected_at: JSON
 ) -> None:
-    for name in (ANY, SECURITY, "reboot-required"):
+    for name in (ANY, SECURITY):
         verdict = judge(name, reported, collected_at=collected_at)
         assert verdict.state in ("pass", "fail", "unknown")
         assert verdict.message or verdict.state == "pass"
-        if verdict.state == "pass" and name != "reboot-required":
+        if verdict.state == "pass":
             assert reported["state"] in ("up_to_date", "updates_available")
             assert verdict.valid_until is not None
             assert NOW < verdict.valid_until <= NOW + timedelta(days=7)

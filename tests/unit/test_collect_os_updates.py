@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qlmdm_core.api import JSON, Host, ReleaseUpgrade, Updates
+from qlmdm_core.api import JSON, Host, InstalledPackages, Reboot, ReleaseUpgrade, Updates
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_plugins_builtin.collectors import os_updates
 from qlmdm_plugins_ubuntu.adapter import AptAdapter
@@ -20,14 +20,8 @@ class Answers:
 
     name = "answers"
 
-    def __init__(
-        self,
-        updates: Updates,
-        release: ReleaseUpgrade | None = None,
-        *,
-        reboot: bool | None = None,
-    ) -> None:
-        self._updates, self._release, self._reboot = updates, release, reboot
+    def __init__(self, updates: Updates, release: ReleaseUpgrade | None = None) -> None:
+        self._updates, self._release = updates, release
 
     def match(self, os_release: Mapping[str, str]) -> int:
         return 20
@@ -41,8 +35,11 @@ class Answers:
     def package_version(self, host: Host, name: str) -> str | None:
         return None
 
-    def reboot_required(self, host: Host) -> bool | None:
-        return self._reboot
+    def packages(self, host: Host) -> InstalledPackages:
+        return InstalledPackages(packages=None)
+
+    def reboot_required(self, host: Host) -> Reboot:
+        return Reboot(required=None)
 
 
 CURRENT = Updates(state="up_to_date", updates=0, security_updates=0, cache_age_seconds=60)
@@ -57,7 +54,7 @@ def collect(path: Path, adapter: Answers | None) -> JSON:
 
 def test_a_machine_in_order(tmp_path: Path) -> None:
     release = ReleaseUpgrade(available="Foo 2", supported_until="2030-01-31", end_of_life=False)
-    assert collect(tmp_path, Answers(CURRENT, release, reboot=False)) == {
+    assert collect(tmp_path, Answers(CURRENT, release)) == {
         "state": "up_to_date",
         "updates": 0,
         "security_updates": 0,
@@ -68,7 +65,6 @@ def test_a_machine_in_order(tmp_path: Path) -> None:
         "end_of_life": False,
         "cache_age_seconds": 60,
         "cache_updated_at": "2026-11-01T11:50:00+00:00",
-        "reboot_required": False,
         "notes": [],
         "distribution": "Foo 1",
         "adapter": "answers",

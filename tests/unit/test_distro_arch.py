@@ -224,25 +224,6 @@ def test_the_version_of_a_package(tmp_path: Path) -> None:
     assert PacmanAdapter().package_version(host, "--sync") is None
 
 
-@pytest.mark.parametrize(
-    ("modules", "due"),
-    [
-        (["6.17.5-arch1-1/vmlinuz"], False),
-        (["6.17.7-arch1-1/vmlinuz"], True),
-        (["6.17.7-arch1-1/vmlinuz", "6.17.5-arch1-1/extramodules/foreign.ko"], True),
-        (["6.17.5-arch1-1/extramodules/foreign.ko"], None),
-        ([], None),
-    ],
-)
-def test_a_restart_is_due_once_the_running_kernel_is_gone(
-    tmp_path: Path, modules: list[str], due: bool | None
-) -> None:
-    built = machine(tmp_path).file("/proc/sys/kernel/osrelease", "6.17.5-arch1-1\n")
-    for path in modules:
-        built.file(f"/usr/lib/modules/{path}", "")
-    assert PacmanAdapter().reboot_required(built.host()) is due
-
-
 # --- any text gives a value -----------------------------------------------------------------
 
 LINES = st.lists(

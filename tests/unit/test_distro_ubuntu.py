@@ -606,39 +606,6 @@ def test_what_is_no_package_name_is_never_asked(tmp_path: Path, name: str) -> No
     assert AptAdapter().package_version(host, name) is None
 
 
-def test_the_mark_of_a_restart_counts(tmp_path: Path) -> None:
-    host = RecordedMachine(tmp_path).file("/run/reboot-required", "").host()
-    assert AptAdapter().reboot_required(host) is True
-
-
-def test_no_mark_counts_where_something_would_leave_one(tmp_path: Path) -> None:
-    host = RecordedMachine(tmp_path).file(dpkg.MARKERS[0], "").host()
-    assert AptAdapter().reboot_required(host) is False
-
-
-@pytest.mark.parametrize(
-    ("running", "due"),
-    [
-        ("6.1.0-30-amd64", False),
-        ("6.1.0-28-amd64", True),
-        ("6.1.0-30-cloud-amd64", None),
-        ("", None),
-    ],
-)
-def test_elsewhere_the_newest_kernel_is_compared(
-    tmp_path: Path, running: str, due: bool | None
-) -> None:
-    built = RecordedMachine(tmp_path).link("/vmlinuz", "boot/vmlinuz-6.1.0-30-amd64")
-    built.file("/boot/vmlinuz-6.1.0-30-amd64", "").file(
-        "/proc/sys/kernel/osrelease", running + "\n"
-    )
-    assert AptAdapter().reboot_required(built.host()) is due
-
-
-def test_with_nothing_to_go_by_a_restart_is_unknown(tmp_path: Path) -> None:
-    assert AptAdapter().reboot_required(RecordedMachine(tmp_path).host()) is None
-
-
 # --- any text gives a value -----------------------------------------------------------------
 
 LINES = st.lists(

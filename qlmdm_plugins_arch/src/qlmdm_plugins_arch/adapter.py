@@ -11,8 +11,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from qlmdm_core import osrelease
-from qlmdm_core.api import JSON, CommandResult, Host, ReleaseUpgrade, Updates
-from qlmdm_plugins_arch import pacman
+from qlmdm_core.api import (
+    JSON,
+    CommandResult,
+    Host,
+    InstalledPackages,
+    Reboot,
+    ReleaseUpgrade,
+    Updates,
+)
+from qlmdm_plugins_arch import installed, pacman, reboot
 from qlmdm_plugins_arch.settings import ArchSettings
 
 DATABASE = "/var/lib/pacman"
@@ -130,27 +138,13 @@ class PacmanAdapter:
         result = host.run(("pacman", "-Q", name))
         return pacman.parse_version(result.stdout, name) if result.ok else None
 
-    def reboot_required(self, host: Host) -> bool | None:
-        """Whether the running kernel was replaced: its modules are then gone from the disk."""
-        try:
-            kernel = host.read("/proc/sys/kernel/osrelease").strip()
-        except OSError:
-            kernel = host.run(("uname", "-r")).stdout.strip()
-        if not kernel or "/" in kernel:
-            return None
-        try:
-            installed = host.listdir("/usr/lib/modules")
-        except OSError:
-            return None
-        # A leftover of somebody else's modules may keep the folder; the kernel's own are gone.
-        own = ("vmlinuz", "pkgbase", "modules.dep", "kernel")
-        if any(host.exists(f"/usr/lib/modules/{kernel}/{name}") for name in own):
-            return False
-        # No kernel at all: a container, or one that is booted from outside.
-        others = any(
-            host.exists(f"/usr/lib/modules/{other}/{name}") for other in installed for name in own
-        )
-        return True if others else None
+    def packages(self, host: Host) -> InstalledPackages:
+        """All installed packages, by pacman's local database."""
+        return installed.packages(host)
+
+    def reboot_required(self, host: Host) -> Reboot:
+        """Whether the running kernel was replaced."""
+        return reboot.reboot_required(host)
 
 
 def _packages(

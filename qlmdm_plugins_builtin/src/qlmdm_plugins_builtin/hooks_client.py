@@ -96,6 +96,12 @@ def qlmdm_register_collectors(settings: Settings) -> list[Collector]:
             "release is supported. Nothing is installed or fetched.",
         ),
         Collector(
+            name="reboot_required",
+            run=_Run("reboot_required"),
+            timeout=SEVERAL,
+            help="Whether an installed update takes effect only after a restart.",
+        ),
+        Collector(
             name="screenlock",
             run=_Run("screenlock"),
             timeout=SEVERAL,

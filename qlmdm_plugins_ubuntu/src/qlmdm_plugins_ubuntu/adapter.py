@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from qlmdm_core import osrelease
-from qlmdm_core.api import Host, ReleaseUpgrade, Updates
-from qlmdm_plugins_ubuntu import dpkg, lists, pending, releases
+from qlmdm_core.api import Host, InstalledPackages, Reboot, ReleaseUpgrade, Updates
+from qlmdm_plugins_ubuntu import dpkg, installed, lists, pending, reboot, releases
 
 OLD_LISTS = 14 * 86400
 """Seconds after which package lists say nothing any more about what a machine lacks. Sites
@@ -117,9 +117,13 @@ class AptAdapter:
         """The version of an installed package; None if it is not, or if dpkg can't be asked."""
         return dpkg.package_version(host, name)
 
-    def reboot_required(self, host: Host) -> bool | None:
+    def packages(self, host: Host) -> InstalledPackages:
+        """All installed packages, by the database of dpkg."""
+        return installed.packages(host)
+
+    def reboot_required(self, host: Host) -> Reboot:
         """Whether an installed update waits for a restart."""
-        return dpkg.reboot_required(host)
+        return reboot.reboot_required(host)
 
     def _unsupported(self, host: Host) -> str:
         release = self.release_upgrade(host)

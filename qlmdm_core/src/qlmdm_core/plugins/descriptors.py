@@ -173,6 +173,7 @@ _ADAPTER_METHODS = (
     "updates",
     "release_upgrade",
     "package_version",
+    "packages",
     "reboot_required",
 )
 

@@ -1,4 +1,4 @@
-"""Judges whether a machine gets its updates: pending ones, security, the release, a restart.
+"""Judges whether a machine gets its updates: pending ones, security, the release.
 
 A machine passes only if it showed that nothing waits, by package lists that are recent, on a
 release that is still given updates. Time alone can end that: the lists grow old, the release
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from functools import partial
 
-from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
+from qlmdm_core.api import JSON, AuditCheck, ClientView, Verdict
 from qlmdm_core.units import say_duration
 from qlmdm_plugins_builtin.policy import DAY, Policy
 
@@ -47,14 +47,6 @@ def checks(settings: Policy) -> list[AuditCheck]:
             help="No security update waits, by package lists of the last "
             f"{say_duration(settings.update_cache_max_age)}, on a release that still gets them. "
             "Install what waits (sudo apt full-upgrade, sudo pacman -Syu).",
-        ),
-        AuditCheck(
-            name="reboot-required",
-            needs=NEEDS,
-            judge=judge_reboot,
-            grace_period=7 * DAY,
-            help="No installed update waits for a restart: until then the old kernel, or the "
-            "old library, is what runs. Restart the machine.",
         ),
     ]
 
@@ -141,21 +133,6 @@ def judge_security(limits: Limits, client: ClientView, now: datetime) -> Verdict
     if security is None and (state == "updates_available" or until is not None):
         return _unknown_security(value, until)
     return _by_age(limits, result, value, until, now)
-
-
-def judge_reboot(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
-    """Fails while an installed update waits for a restart; unknown where nothing would tell."""
-    value = client.report["os_updates"].get("value")
-    due = value.get("reboot_required") if isinstance(value, dict) else None
-    if due is False:
-        return PASS
-    if due is True:
-        return Verdict(
-            state="fail",
-            message="an installed update waits for a restart. Restart the machine",
-            evidence={"reboot_required": True},
-        )
-    return Verdict(state="unknown", message="whether a restart is due can't be told on this system")
 
 
 # --- what is judged -----------------------------------------------------------------------

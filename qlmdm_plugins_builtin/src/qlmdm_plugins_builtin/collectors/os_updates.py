@@ -18,7 +18,7 @@ MOST_PACKAGES = 300
 
 
 def collect(host: Host) -> JSON:
-    """The pending updates, the next release, and whether a restart is due.
+    """The pending updates, the next release, and how long this one is supported.
 
     `adapter` says who was asked, for those who advise what to do; `distribution` is the name
     that the machine gives itself.
@@ -28,12 +28,12 @@ def collect(host: Host) -> JSON:
     if adapter is None:
         return unknown(
             f"no plugin knows the package manager of {name}",
-            **_value(Updates(state="unknown"), ReleaseUpgrade(), None),
+            **_value(Updates(state="unknown"), ReleaseUpgrade()),
             distribution=name,
         )
     updates = adapter.updates(host)
     release = adapter.release_upgrade(host)
-    value = _value(updates, release, adapter.reboot_required(host))
+    value = _value(updates, release)
     value |= {"distribution": name, "adapter": adapter.name}
     value["cache_updated_at"] = _updated_at(host.now(), updates.cache_age_seconds)
     state, reason = updates.state, updates.reason
@@ -59,9 +59,7 @@ def _doubt(updates: Updates, release: ReleaseUpgrade) -> str:
     return ""
 
 
-def _value(
-    updates: Updates, release: ReleaseUpgrade, reboot_required: bool | None
-) -> dict[str, JSON]:
+def _value(updates: Updates, release: ReleaseUpgrade) -> dict[str, JSON]:
     """The evidence beside `state` and `reason`."""
     packages = sorted(updates.packages, key=lambda package: package.get("security") is not True)
     notes = list(updates.notes)
@@ -78,7 +76,6 @@ def _value(
         "supported_until": release.supported_until,
         "end_of_life": release.end_of_life,
         "cache_age_seconds": updates.cache_age_seconds,
-        "reboot_required": reboot_required,
         "notes": notes,
     }
 
