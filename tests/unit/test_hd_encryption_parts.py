@@ -13,13 +13,14 @@ from qlmdm_plugins_builtin.collectors.hd_encryption import (
     block,
     directories,
     hardware,
+    lsblk,
     mapper,
     mounts,
     pools,
-    stack,
     volumes,
 )
 from qlmdm_plugins_builtin.collectors.hd_encryption.graph import Node, Role, State, walk, worst_of
+from qlmdm_plugins_builtin.collectors.hd_encryption.lookup import Lookup
 
 ROLES: tuple[Role, ...] = ("encrypts", "passes", "disk", "memory", "image", "network", "opaque")
 
@@ -131,9 +132,13 @@ def test_findmnt_has_a_tree_and_bind_mounts_in_brackets() -> None:
 
 def test_path_lies_on_the_longest_and_latest_mount() -> None:
     table = mounts.parse_mounts("a / x\nb /home x\nc /home x\nd /home2 x\n")
-    found = mounts.containing("/home/ada/file", table)
-    assert found is not None
-    assert found.source == "c"
+    lookup = Lookup({}, {}, table)
+    assert lookup.mount_of("/home/ada/file") == 2
+    assert lookup.mount_of("/home/ada/file", but=2) == 1
+    assert lookup.mount_of("/home2") == 3
+    assert lookup.mount_of("/homely") == 0
+    assert lookup.mount_of("relative") is None
+    assert Lookup({}).mount_of("/home") is None
 
 
 def test_layers_of_overlays_old_and_new() -> None:
@@ -171,7 +176,7 @@ def test_device_below_several_parents_is_one_with_all_of_them() -> None:
             ]
         }
     )
-    found = {device.name: device for device in block.parse_lsblk(text)}
+    found = {device.name: device for device in lsblk.parse(text)}
     assert found["md0"].parents == ("sda", "sdb")
     assert found["md0"].kind == "raid"
 
@@ -181,22 +186,22 @@ def test_flat_lists_and_full_paths_are_read() -> None:
         {"name": "/dev/sda", "kname": "/dev/sda", "type": "disk", "pkname": None, "rm": "1"},
         {"name": "/dev/mapper/r", "kname": "/dev/dm-0", "type": "crypt", "pkname": "/dev/sda"},
     ]
-    disk, mapping = block.parse_lsblk(json.dumps({"blockdevices": entries}))
+    disk, mapping = lsblk.parse(json.dumps({"blockdevices": entries}))
     assert (disk.name, disk.removable) == ("sda", True)
     assert (mapping.name, mapping.label, mapping.parents) == ("dm-0", "r", ("sda",))
 
 
 def test_names_of_lvm_are_found_by_group_and_volume() -> None:
     device = block.Device(name="dm-3", label="my--vg-the--lv")
-    assert stack.locate("/dev/my-vg/the-lv", "", {"dm-3": device}, {}) == "dm-3"
+    assert Lookup({"dm-3": device}).device("/dev/my-vg/the-lv") == "dm-3"
 
 
 def test_names_are_found_through_links_and_uuids() -> None:
     devices = {"md127": block.Device(name="md127", fs_uuid="4f-2a")}
-    assert stack.locate("/dev/md/data", "", devices, {"/dev/md/data": "../md127"}) == "md127"
-    assert stack.locate("/dev/disk/by-uuid/4f-2a", "", devices, {}) == "md127"
-    assert stack.locate("UUID=4f-2a", "", devices, {}) == "md127"
-    assert stack.locate("/dev/sda9", "8:9", devices, {}) == ""
+    assert Lookup(devices, {"/dev/md/data": "../md127"}).device("/dev/md/data") == "md127"
+    assert Lookup(devices).device("/dev/disk/by-uuid/4f-2a") == "md127"
+    assert Lookup(devices).device("UUID=4f-2a") == "md127"
+    assert Lookup(devices).device("/dev/sda9", "8:9") == ""
 
 
 def test_no_devices_is_a_sure_answer_of_dmsetup() -> None:
@@ -275,7 +280,7 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
         mounts.parse_mounts,
         mounts.parse_findmnt,
         mounts.parse_swaps,
-        block.parse_lsblk,
+        lsblk.parse,
         _udev.parse,
         mapper.parse_table,
         mapper.parse_status,
@@ -304,13 +309,13 @@ json_values = st.recursive(
 
 @given(json_values, json_values)
 def test_any_json_is_read_without_an_error(one: object, two: object) -> None:
-    listed = block.parse_lsblk(json.dumps({"blockdevices": [one, two]}))
+    listed = lsblk.parse(json.dumps({"blockdevices": [one, two]}))
     assert set(block.merge({}, listed)) == {device.name for device in listed}
     mounts.parse_findmnt(json.dumps({"filesystems": [one, two]}))
 
 
 def test_deeply_nested_json_is_no_devices() -> None:
-    assert block.parse_lsblk("[" * 200_000) == []
+    assert lsblk.parse("[" * 200_000) == []
 
 
 # --- the machine ------------------------------------------------------------------------------

@@ -1,34 +1,20 @@
-"""Reads which block device lies on which: from sysfs, and from lsblk as its complement.
+"""Reads which block device lies on which from sysfs, and puts it together with lsblk's view.
 
 sysfs is there on every Linux, needs no root and no locale, and cannot hang; lsblk knows
-file systems' types and partitions' types besides. Either alone is enough.
+file systems' types and partitions' types besides (`lsblk`). Either alone is enough.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from qlmdm_core.api import JSON, Host
+from qlmdm_core.api import Host
 
 CLASS = "/sys/class/block"
 BLOCK = "/sys/block"
-LSBLK = (
-    # PATH is new in util-linux 2.33, MOUNTPOINTS in 2.37: an unknown column is an error,
-    # so that columns that are not needed are not asked for.
-    (
-        "lsblk",
-        "--json",
-        "-b",
-        "-o",
-        "NAME,KNAME,PATH,MAJ:MIN,TYPE,FSTYPE,MOUNTPOINT,UUID,RM,HOTPLUG,PKNAME",
-    ),
-    ("lsblk", "--json", "-b", "-O"),
-    ("lsblk", "--json"),
-)
-_PARTITION = re.compile(r"(.+\d)p\d+\Z|(.*[^\d])\d+\Z")
+PARTITION = re.compile(r"(.+\d)p\d+\Z|(.*[^\d])\d+\Z")
 _ISCSI = re.compile(r"/session\d+/|/nvme-fabrics/")
 
 
@@ -58,11 +44,6 @@ class Device:
     """The type in the partition table, a GUID or a number."""
     mounts: tuple[str, ...] = ()
     """Where lsblk says that it is mounted; "[SWAP]" for swap."""
-
-
-def read(host: Host) -> dict[str, Device]:
-    """All block devices, by kernel name."""
-    return merge(read_sysfs(host), read_lsblk(host))
 
 
 # --- sysfs ----------------------------------------------------------------------------------
@@ -161,7 +142,7 @@ def _disk_of(host: Host, name: str, link: str, folders: Mapping[str, str]) -> st
         return parts[-2]
     if not host.exists(f"{folders[name]}/partition"):
         return ""
-    match = _PARTITION.fullmatch(name)
+    match = PARTITION.fullmatch(name)
     disk = (match.group(1) or match.group(2)) if match else ""
     return disk if disk in folders else ""
 
@@ -180,107 +161,26 @@ def _text(host: Host, path: str) -> str:
         return ""
 
 
-# --- lsblk ----------------------------------------------------------------------------------
+_REAL = re.compile(
+    r"/dev/(?P<part>(?P<disk>(?:sd|hd|vd|xvd|dasd)[a-z]{1,4}|(?:nvme\d+n|mmcblk)\d+(?=p|\Z))"
+    r"(?:p?\d+)?)"
+)
 
 
-def read_lsblk(host: Host) -> list[Device]:
-    """The block devices that lsblk lists; none when it failed or told only a part.
+def by_names(paths: Iterable[str]) -> dict[str, Device]:
+    """The disks and partitions among these paths, by kernel name, where nothing else is known.
 
-    It says "failed to get device path" and exits 32 or 64 when it left devices out.
+    Documentation/admin-guide/devices.txt of the kernel: such names are given to disks and
+    to their partitions only, never to what encrypts.
     """
-    for argv in LSBLK:
-        result = host.run(argv, timeout=10.0)
-        if result.ok and (devices := parse_lsblk(result.stdout)):
-            return devices
-        if result.timed_out:
-            break  # a dead disk hangs every variant alike
-    return []
-
-
-def parse_lsblk(text: str) -> list[Device]:
-    """The devices in the JSON of any lsblk: nested or flat, with any of its columns.
-
-    A device that lies on several is printed once below each of them; here it is one, with
-    several parents.
-    """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
-    found: dict[str, Device] = {}
-    roots = document.get("blockdevices") if isinstance(document, dict) else None
-    todo: list[tuple[JSON, Device | None, str]] = [
-        (entry, None, str(index)) for index, entry in enumerate(_array(roots))
-    ]
-    while todo:
-        entry, parent, place = todo.pop(0)
-        if not isinstance(entry, dict):
-            continue
-        children = _array(entry.get("children"))
-        device = _lsblk_device(entry, parent, place, bool(children))
-        known = found.get(device.name)
-        if known is not None:
-            parents = tuple(dict.fromkeys((*known.parents, *device.parents)))
-            mounts = tuple(dict.fromkeys((*known.mounts, *device.mounts)))
-            device = replace(known, parents=parents, mounts=mounts)
-        found[device.name] = device
-        todo += [(child, device, f"{place}.{index}") for index, child in enumerate(children)]
-    return list(found.values())
-
-
-def _lsblk_device(
-    entry: Mapping[str, JSON], parent: Device | None, place: str, has_children: bool
-) -> Device:
-    """One entry; `place` names it when it has no name of its own."""
-    shown, kname = _string(entry.get("name")), _string(entry.get("kname"))
-    name = short_name(kname or shown) or f"device {place}"
-    pkname = short_name(_string(entry.get("pkname")))
-    on = parent.name if parent is not None else pkname
-    points = [*_array(entry.get("mountpoints")), entry.get("mountpoint")]
-    kind = _string(entry.get("type"))
-    part_type = _string(entry.get("parttype"))
-    if not kind:
-        kind = _guess_kind(name, parent, part_type)
-    fstype = _string(entry.get("fstype"))
-    if has_children and _string(entry.get("pttype")) and not part_type:
-        fstype = ""  # a signature left over from before the disk was partitioned
-    label = short_name(shown)
-    return Device(
-        name=name,
-        label=label if label != name and label else "",
-        number=_string(entry.get("maj:min")).strip(),
-        kind=_lsblk_kind(kind, name, _string(entry.get("tran"))),
-        parents=(on,) if on else (),
-        fstype=fstype,
-        fs_uuid=_string(entry.get("uuid")),
-        removable=any(entry.get(key) in (True, "1", 1) for key in ("rm", "hotplug")),
-        partition_type=part_type,
-        mounts=tuple(dict.fromkeys(p for p in points if isinstance(p, str) and p)),
-    )
-
-
-def _lsblk_kind(kind: str, name: str, transport: str) -> str:
-    """lsblk's TYPE, in our words. It calls "disk" whatever it has no better word for."""
-    if re.fullmatch(r"raid\d*|md|linear|raid.*", kind):
-        return "raid"
-    if kind == "disk":
-        return "network" if transport in ("iscsi", "fcoe") else kind_by_name(name, "")
-    return kind
-
-
-def _guess_kind(name: str, parent: Device | None, part_type: str) -> str:
-    """The kind of a device for which lsblk was not asked for TYPE."""
-    if parent is None:
-        return kind_by_name(name, "")
-    if part_type or re.fullmatch(rf"{re.escape(parent.name)}p?\d+", name):
-        return "part"
-    return {
-        "crypto_LUKS": "crypt",
-        "BitLocker": "crypt",
-        "LVM2_member": "lvm",
-        "linux_raid_member": "raid",
-        "mpath_member": "mpath",
-    }.get(parent.fstype, "dm")
+    devices = {}
+    for path in paths:
+        if match := _REAL.fullmatch(path):
+            name, disk = match["part"], match["disk"]
+            devices[disk] = Device(name=disk, kind="disk")
+            if name != disk:
+                devices[name] = Device(name=name, kind="part", parents=(disk,))
+    return devices
 
 
 def short_name(path: str) -> str:
@@ -321,11 +221,3 @@ def merge(sysfs: Mapping[str, Device], lsblk: Sequence[Device]) -> dict[str, Dev
             mounts=device.mounts,
         )
     return merged
-
-
-def _array(value: JSON) -> list[JSON]:
-    return value if isinstance(value, list) else []
-
-
-def _string(value: JSON) -> str:
-    return value if isinstance(value, str) else ""

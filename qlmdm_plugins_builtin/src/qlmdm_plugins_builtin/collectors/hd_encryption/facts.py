@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from qlmdm_core.api import Host
 
-from . import block, mapper, mounts, pools
+from . import block, lsblk, mapper, mounts, pools
 from .block import Device
 from .mapper import Segment
 from .mounts import Mount, Swap
-from .stack import Facts, table_of
+from .stack import Facts
 
 _MOST_STATUSES = 24
 """More mappings than this are not asked for one by one."""
@@ -23,7 +23,7 @@ def read(host: Host) -> tuple[Facts, list[Swap] | None, bool]:
     Mounts are known in part only when lsblk alone tells of them: it shows one mount point
     for each device (before 2.37), and none of file systems without a device.
     """
-    devices = block.read(host)
+    devices = block.merge(block.read_sysfs(host), lsblk.read(host))
     mounted = mounts.read_mounts(host)
     swaps = mounts.read_swaps(host)
     by_lsblk, swaps_by_lsblk = mounts.from_lsblk(
@@ -33,6 +33,11 @@ def read(host: Host) -> tuple[Facts, list[Swap] | None, bool]:
         swaps = swaps_by_lsblk  # a kernel without swap has no such file
     whole = bool(mounted)
     mounted = mounted or by_lsblk
+    if not devices:
+        # Neither sysfs nor lsblk: some names tell by themselves that they are in plain.
+        devices = block.by_names([m.source for m in mounted] + [s.name for s in swaps or ()])
+    if resume := mounts.read_resume(host):
+        swaps = [*swaps, resume] if swaps is not None else None
     devices, tables, statuses = _read_mapper(host, devices, mounted, swaps or [])
     facts = Facts(
         mounts=mounted,
@@ -64,7 +69,8 @@ def _read_mapper(
         devices = block.merge(devices, info)
         known |= {mounts.unescape_udev(device.label) for device in info}
     statuses: dict[str, Mapping[str, str]] = {}
-    asked = [d for d in devices.values() if _needs_status(d, tables)]
+    known_so_far = Facts(devices=devices, tables=tables)
+    asked = [d for d in devices.values() if _needs_status(d, known_so_far.table_of(d))]
     for device in asked[:_MOST_STATUSES]:
         name = device.label or device.name
         if status := mapper.read_status(host, name):
@@ -82,14 +88,13 @@ def _read_mapper(
 _MAPPED = ("crypt", "lvm", "mpath", "dm")
 
 
-def _needs_status(device: Device, tables: Mapping[str, Sequence[Segment]] | None) -> bool:
+def _needs_status(device: Device, segments: Sequence[Segment] | None) -> bool:
     """Whether cryptsetup can tell what the mapping's UUID and table leave open.
 
     Without a table that is the cipher, which may be the null cipher; with one, whether a
     LUKS mapping that has no crypt target leaves the work to the disk.
     """
     crypt = mapper.made_by(device.dm_uuid) in mapper.ENCRYPTING
-    segments = table_of(device, tables)
     if segments:
         return crypt and all(segment.target != "crypt" for segment in segments)
     vague = not device.dm_uuid and device.kind in ("crypt", "dm")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qlmdm_core.api import JSON, Host
@@ -45,6 +46,10 @@ class Swap:
     is_file: bool = False
     device: str = ""
     """The kernel name of the device, where the source itself tells it (lsblk)."""
+    number: str = ""
+    """Device number, "MAJOR:MINOR", where nothing else is told."""
+    hibernation: bool = False
+    """It is where the kernel would resume from, and may not be swapped to now."""
 
 
 def unescape(text: str) -> str:
@@ -105,9 +110,9 @@ def parse_findmnt(text: str) -> list[Mount]:
     except (ValueError, RecursionError):
         return []
     mounts = []
-    todo = _objects(document.get("filesystems")) if isinstance(document, dict) else []
+    todo = deque(_objects(document.get("filesystems")) if isinstance(document, dict) else ())
     while todo:
-        entry = todo.pop(0)
+        entry = todo.popleft()
         source, point = entry.get("source"), entry.get("target")
         if isinstance(source, str) and isinstance(point, str):
             # findmnt(8): a bind mount's directory is appended in brackets.
@@ -166,18 +171,25 @@ def read_swaps(host: Host) -> list[Swap] | None:
     return parse_swaps(result.stdout) if result.ok else None
 
 
-def containing(path: str, mounts: Sequence[Mount], but: Mount | None = None) -> Mount | None:
-    """The mount that a path lies on, `but` left aside; None if there is none."""
-    best: Mount | None = None
-    for mount in mounts:
-        if mount is but:
-            continue
-        prefix = mount.point.rstrip("/") + "/"
-        inside = path == mount.point or path.startswith(prefix)
-        # Of two mounts on one place the later hides the earlier.
-        if inside and (best is None or len(mount.point) >= len(best.point)):
-            best = mount
-    return best
+_RESUME = re.compile(r"(?:^|\s)resume=(\S+)")
+
+
+def read_resume(host: Host) -> Swap | None:
+    """Where hibernation keeps all of the memory, as far as the kernel was told; else None.
+
+    Documentation/admin-guide/kernel-parameters.txt, and sysfs-power for /sys/power/resume.
+    """
+    try:
+        number = host.read("/sys/power/resume").strip()
+    except OSError:
+        number = ""
+    if re.fullmatch(r"\d+:\d+", number) and not number.startswith("0:"):
+        return Swap(name="", number=number, hibernation=True)
+    try:
+        match = _RESUME.search(host.read("/proc/cmdline"))
+    except OSError:
+        return None
+    return Swap(name=match.group(1), hibernation=True) if match else None
 
 
 def layers(mount: Mount) -> dict[str, list[str]]:

@@ -161,11 +161,6 @@ def read_btrfs(host: Host) -> list[tuple[str, ...]]:
     return parse_btrfs_show(result.stdout) if result.ok else []
 
 
-def btrfs_members(device: str, systems: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """The devices of the file system that `device` belongs to; itself, if it is in none."""
-    return next((tuple(names) for names in systems if device in names), (device,))
-
-
 # --- bcachefs -------------------------------------------------------------------------------
 
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from . import mapper
-from .block import Device, short_name
+from .block import Device
 from .filesystems import MEMORY, sort_of
 from .graph import Node, Role
+from .lookup import Lookup
 from .mapper import Segment
-from .mounts import Mount, containing, layers, unescape_udev
-from .pools import Dataset, btrfs_members
+from .mounts import Mount, layers, unescape_udev
+from .pools import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,45 +42,41 @@ class Facts:
     bcachefs: Mapping[str, bool | None] = field(default_factory=dict)
     """Whether it is encrypted, by the mount's source; None: not known."""
 
+    @cached_property
+    def lookup(self) -> Lookup:
+        """Finds devices and mounts."""
+        return Lookup(self.devices, self.links, self.mounts)
+
+    @cached_property
+    def _tables(self) -> Mapping[str, Sequence[Segment]]:
+        return {unescape_udev(name): table for name, table in (self.tables or {}).items()}
+
+    @cached_property
+    def _btrfs_pools(self) -> Mapping[str, tuple[str, ...]]:
+        """The members of a btrfs, by each of them: as sysfs or `btrfs` says, or by UUID."""
+        pools: dict[str, tuple[str, ...]] = {}
+        alike: dict[str, list[str]] = {}
+        for device in self.devices.values():
+            if device.fstype == "btrfs" and device.fs_uuid:
+                alike.setdefault(device.fs_uuid, []).append(device.name)
+        for names in [*alike.values(), *self.btrfs]:
+            members = tuple(dict.fromkeys(self.lookup.device(n) or n for n in names))
+            # One that is alone may be all that lsblk knows of it.
+            pools |= {name: members for name in members if len(members) > 1 or name not in pools}
+        return pools
+
+    def btrfs_members(self, device: str) -> tuple[str, ...]:
+        """The devices of the file system that `device` belongs to, itself among them."""
+        return self._btrfs_pools.get(device, (device,))
+
+    def table_of(self, device: Device) -> Sequence[Segment] | None:
+        """The mapping's table, whose name dmsetup may show with udev's escapes."""
+        return self._tables.get(unescape_udev(device.label or device.name))
+
 
 def mount_id(index: int) -> str:
     """The name of a mount's node."""
     return f"mount {index}"
-
-
-def locate(
-    source: str, number: str, devices: Mapping[str, Device], links: Mapping[str, str]
-) -> str:
-    """The kernel name of the device that a path or a device number means; empty if none.
-
-    The number is the surer: names can be links, be escaped twice, or be "/dev/root".
-    """
-    if number and not number.startswith("0:"):
-        for device in devices.values():
-            if device.number == number:
-                return device.name
-    if source.startswith("UUID="):
-        return _by_uuid(source.removeprefix("UUID="), devices)
-    for name in (short_name(source), links.get(source, "").rsplit("/", 1)[-1]):
-        for candidate in (name, unescape_udev(name), _lvm_label(name)):
-            if candidate in devices:
-                return candidate
-            for device in devices.values():
-                if candidate and candidate in (device.label, unescape_udev(device.label)):
-                    return device.name
-    if "/by-uuid/" in source:
-        return _by_uuid(source.rsplit("/", 1)[-1], devices)
-    return ""
-
-
-def _by_uuid(uuid: str, devices: Mapping[str, Device]) -> str:
-    return next((d.name for d in devices.values() if uuid and d.fs_uuid == uuid), "")
-
-
-def _lvm_label(name: str) -> str:
-    """The mapping's name for "VG/LV": lvm(8) doubles hyphens and joins with one."""
-    group, slash, volume = name.partition("/")
-    return "-".join(p.replace("-", "--") for p in (group, volume)) if slash and volume else ""
 
 
 def build(facts: Facts) -> dict[str, Node]:
@@ -89,7 +87,7 @@ def build(facts: Facts) -> dict[str, Node]:
     for name in [*facts.datasets, *facts.zvols.values()]:
         nodes[f"zfs {name}"] = _dataset_node(name, facts)
     for index, mount in enumerate(facts.mounts):
-        nodes[mount_id(index)] = _mount_node(mount, facts)
+        nodes[mount_id(index)] = _mount_node(index, mount, facts)
     return nodes
 
 
@@ -132,7 +130,7 @@ def _device_node(device: Device, facts: Facts) -> Node:
     if device.kind == "zram":
         if not device.backing_file:
             return Node(role="memory", label=label, reason="zram keeps it in memory")
-        under = locate(device.backing_file, "", facts.devices, facts.links)
+        under = facts.lookup.device(device.backing_file)
         return Node(role="passes", parents=(under or device.backing_file,), label=label)
     if device.kind == "zvol":
         volume = facts.zvols.get(device.name)
@@ -141,24 +139,14 @@ def _device_node(device: Device, facts: Facts) -> Node:
             return Node(role="opaque", label=label, reason=reason)
         return Node(role="passes", parents=(f"zfs {volume}",), label=label)
     below = [facts.devices[name] for name in device.parents if name in facts.devices]
-    segments = table_of(device, facts.tables)
+    segments = facts.table_of(device)
     role, kind, reason = mapper.role(device, segments, facts.statuses.get(shown, {}), below)
     parents = device.parents
     for segment in segments or ():
         for number in segment.devices:
-            under = locate("", number, facts.devices, {})
+            under = facts.lookup.device("", number)
             parents = tuple(dict.fromkeys((*parents, under))) if under else parents
     return Node(role=role, parents=parents, label=f"{shown} ({kind})", reason=reason)
-
-
-def table_of(
-    device: Device, tables: Mapping[str, Sequence[Segment]] | None
-) -> Sequence[Segment] | None:
-    """The mapping's table, whose name dmsetup may show with udev's escapes."""
-    for name, segments in (tables or {}).items():
-        if unescape_udev(name) == unescape_udev(device.label or device.name):
-            return segments
-    return None
 
 
 def _loop_node(device: Device, label: str, facts: Facts) -> Node:
@@ -168,17 +156,13 @@ def _loop_node(device: Device, label: str, facts: Facts) -> Node:
             return Node(role="passes", parents=device.parents, label=label)
         reason = f"which file is behind {device.name} can't be seen"
         return Node(role="opaque", label=label, reason=reason)
-    under = containing(path, facts.mounts)
+    under = facts.lookup.mount_of(path)
     if under is None:
         return Node(role="opaque", label=label, reason=f"where {path} lies can't be seen")
-    return Node(role="passes", parents=(_id_of(under, facts),), label=label)
+    return Node(role="passes", parents=(mount_id(under),), label=label)
 
 
 # --- file systems ---------------------------------------------------------------------------
-
-
-def _id_of(mount: Mount, facts: Facts) -> str:
-    return mount_id(next(i for i, other in enumerate(facts.mounts) if other is mount))
 
 
 def device_of(mount: Mount, facts: Facts) -> str:
@@ -186,12 +170,12 @@ def device_of(mount: Mount, facts: Facts) -> str:
     if mount.device:
         return mount.device
     if not mount.source.startswith(("/", "UUID=")):
-        return locate("", mount.number, facts.devices, {})
+        return facts.lookup.device("", mount.number)
     source = mount.source.split(":/")[0] if mount.fstype == "bcachefs" else mount.source
-    return locate(source, mount.number, facts.devices, facts.links)
+    return facts.lookup.device(source, mount.number)
 
 
-def _mount_node(mount: Mount, facts: Facts) -> Node:
+def _mount_node(index: int, mount: Mount, facts: Facts) -> Node:
     device = device_of(mount, facts)
     sort = sort_of(mount, device)
     if sort == "memory":
@@ -207,7 +191,7 @@ def _mount_node(mount: Mount, facts: Facts) -> Node:
             parents=(device,) if device else (),
         )
     if sort == "union":
-        return _union_node(mount, facts)
+        return _union_node(index, mount, facts)
     if sort == "zfs":
         name = mount.source.partition("@")[0]
         return Node(role="passes", parents=(f"zfs {name}",))
@@ -216,7 +200,7 @@ def _mount_node(mount: Mount, facts: Facts) -> Node:
     if not device:
         return Node(role="opaque", reason=f"{mount.source} is not among the devices in sight")
     if sort == "btrfs":
-        return Node(role="passes", parents=_btrfs_parents(device, facts))
+        return Node(role="passes", parents=facts.btrfs_members(device))
     return Node(role="passes", parents=(device,))
 
 
@@ -224,37 +208,23 @@ def _kind(device: str, facts: Facts) -> str:
     return facts.devices[device].kind if device in facts.devices else ""
 
 
-def _btrfs_parents(device: str, facts: Facts) -> tuple[str, ...]:
-    systems = [
-        [locate(name, "", facts.devices, facts.links) or name for name in members]
-        for members in facts.btrfs
-    ]
-    members = btrfs_members(device, systems)
-    if members == (device,) and (
-        uuid := facts.devices[device].fs_uuid if device in facts.devices else ""
-    ):
-        alike = [
-            d.name for d in facts.devices.values() if d.fs_uuid == uuid and d.fstype == "btrfs"
-        ]
-        members = tuple(dict.fromkeys((device, *alike)))
-    return members
-
-
-def _union_node(mount: Mount, facts: Facts) -> Node:
+def _union_node(index: int, mount: Mount, facts: Facts) -> Node:
     """An overlay is what its layers are; a layer that can't be seen leaves it open."""
     found = layers(mount)
     parents: list[str] = []
     hidden = not any(found.values())
     for option, paths in found.items():
         for path in paths:
-            under = containing(path, facts.mounts, but=mount) if path.startswith("/") else None
+            under = facts.lookup.mount_of(path, but=index)
             # A lower layer "on a tmpfs" is something mounted there that is out of sight.
-            memory = under is not None and under.fstype in MEMORY and option == "lowerdir"
+            memory = (
+                under is not None and facts.mounts[under].fstype in MEMORY and option == "lowerdir"
+            )
             if under is None or memory:
                 # composefs: the lower layer is an index; the files are in the data layers.
                 hidden = hidden or not (option == "lowerdir" and found["datadir"])
             else:
-                parents.append(_id_of(under, facts))
+                parents.append(mount_id(under))
     if hidden:
         parents.append(f"the layers of {mount.point}")
     return Node(
@@ -266,7 +236,7 @@ def _union_node(mount: Mount, facts: Facts) -> Node:
 
 def _bcachefs_node(mount: Mount, facts: Facts) -> Node:
     paths = [path for path in mount.source.replace(":/", "\n/").split("\n") if path]
-    parents = tuple(locate(p, "", facts.devices, facts.links) or p for p in paths)
+    parents = tuple(facts.lookup.device(p) or p for p in paths)
     encrypted = facts.bcachefs.get(mount.source)
     role: Role = "opaque" if encrypted is None else "encrypts" if encrypted else "passes"
     return Node(
@@ -293,11 +263,11 @@ def _pool_parents(pool: str, facts: Facts) -> tuple[str, ...]:
     if pool in facts.pools:
         parents = []
         for disk in facts.pools[pool]:
-            name = locate(disk, "", facts.devices, facts.links)
+            name = facts.lookup.device(disk)
             under = None
             if not name and disk.startswith("/") and not disk.startswith("/dev/"):
-                under = containing(disk, facts.mounts)
-            parents.append(name or (_id_of(under, facts) if under else disk))
+                under = facts.lookup.mount_of(disk)
+            parents.append(name or (mount_id(under) if under is not None else disk))
         return tuple(dict.fromkeys(parents))
     divided = set(partitioned(facts.devices.values()))
     return tuple(

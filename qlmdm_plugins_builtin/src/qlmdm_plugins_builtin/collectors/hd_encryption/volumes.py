@@ -11,8 +11,8 @@ from qlmdm_core.api import JSON
 from .block import Device
 from .filesystems import CONTAINER_PREFIXES, sort_of
 from .graph import Finding, Node, State, walk, worst_of
-from .mounts import Mount, Swap, containing, unescape_udev
-from .stack import Facts, build, device_of, locate, may_encrypt, mount_id
+from .mounts import Mount, Swap, unescape_udev
+from .stack import Facts, build, device_of, may_encrypt, mount_id
 
 BOOT = (
     "/boot",
@@ -105,8 +105,13 @@ def judge(
         part = facts.devices.get(device)
         part_type = partition_type(part) if part is not None and part.kind == "part" else ""
         volumes.append(_volume(mount, sort, device, finding, facts, part_type))
+    used = set(listed)
     for swap in swaps or ():
-        volumes.append(_swap_volume(swap, facts, nodes, doubt))
+        device = swap.device or facts.lookup.device(swap.name, swap.number)
+        # Where hibernation goes to is mostly one of the others, which is told already.
+        if not swap.hibernation or (device and device not in used):
+            volumes.append(_swap_volume(swap, device, facts, nodes, doubt))
+        used.add(device)
     if swaps is None:
         reason = "/proc/swaps can't be read"
         volumes.append(
@@ -198,11 +203,12 @@ def _is_removable(device: Device, facts: Facts) -> bool:
     )
 
 
-def _swap_volume(swap: Swap, facts: Facts, nodes: Mapping[str, Node], doubt: bool) -> Volume:
-    device = swap.device or locate(swap.name, "", facts.devices, facts.links)
+def _swap_volume(
+    swap: Swap, device: str, facts: Facts, nodes: Mapping[str, Node], doubt: bool
+) -> Volume:
+    shown = f"/dev/{device}" if swap.hibernation else swap.name
     if not device and not swap.name.startswith("/dev/"):
-        under = containing(swap.name, facts.mounts)
-        index = next((i for i, mount in enumerate(facts.mounts) if mount is under), None)
+        index = facts.lookup.mount_of(swap.name)
         start = mount_id(index) if index is not None else swap.name
     elif not device and swap.name.startswith("/dev/zram"):
         # Without sysfs its backing device can't be seen; hardly anybody sets one.
@@ -213,12 +219,13 @@ def _swap_volume(swap: Swap, facts: Facts, nodes: Mapping[str, Node], doubt: boo
     finding = walk(nodes, start, doubt=doubt)
     reason = finding.reason
     if finding.state == "not_encrypted":
-        reason = explain(swap.name, "", finding, facts)
+        reason = explain(shown, "", finding, facts)
+        reason += ", where hibernation writes" if swap.hibernation else ""
     elif finding.state == "encrypted":
         reason = ""
     return Volume(
         mount="swap",
-        device=swap.name,
+        device=shown,
         fstype="swap",
         state=finding.state,
         chain=finding.chain,
