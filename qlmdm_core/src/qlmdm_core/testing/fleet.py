@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from qlmdm_core.api import JSON
 from qlmdm_core.store import Store
@@ -17,9 +17,8 @@ from qlmdm_core.store.records import (
     Invitation,
     Submission,
 )
-from qlmdm_core.store.results import value_sha256
-
-START = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
+from qlmdm_core.store.results import result_sha256, value_sha256
+from qlmdm_core.testing.clock import START
 
 
 class Fleet:
@@ -81,7 +80,10 @@ class Fleet:
 
     def _result(self, value: JSON) -> CollectorResult:
         if isinstance(value, CollectorResult):
-            return value
+            return value._replace(
+                value_sha256=value.value_sha256 or result_sha256(value),
+                collected_at=value.collected_at or self.now.isoformat(),
+            )
         return CollectorResult(
             status="ok",
             value=value,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,8 @@ from qlmdm_core.server.setup import Answers, set_up
 from qlmdm_core.store import Store
 from qlmdm_core.store.open import open_store
 from qlmdm_core.testing.client import Send, through_app
+from qlmdm_core.testing.clock import Clock
 from qlmdm_core.tokens import Token
-
-
-@dataclass
-class Clock:
-    """A clock that tests move by hand. It starts at the present: signatures have real times."""
-
-    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def forward(self, **duration: float) -> None:
-        """Move it, as by `forward(minutes=5)`."""
-        self.now += timedelta(**duration)
 
 
 @dataclass(kw_only=True)
@@ -77,12 +64,13 @@ def simulated_server(
     *,
     prepared: Path | None = None,
     engine: crypto.Engine = "pysequoia",
-    routes: tuple[PluginRoute, ...] = (),
+    routes: tuple[PluginRoute, ...] | Callable[[Store], tuple[PluginRoute, ...]] = (),
     **changes: Any,
 ) -> Iterator[SimulatedServer]:
     """A server in `folder`, newly set up or a copy of a prepared one; closed at the end.
 
-    `changes` are of the settings.
+    `routes` are those of plugins, or are made for the server's store. `changes` are of the
+    settings.
     """
     clock = Clock()
     settings_file = str(folder / "settings.yml")
@@ -101,7 +89,7 @@ def simulated_server(
         signer=opened.signer,
         verifier=opened.verifier,
         clock=clock,
-        routes=routes,
+        routes=routes(store) if callable(routes) else routes,
     )
     try:
         yield SimulatedServer(
