@@ -40,7 +40,7 @@ def add_routes(app: falcon.App[Any, Any], gate: Gate, routes: Sequence[PluginRou
     bad = set()
     for distribution, route in routes:
         try:
-            _checked(distribution, route)
+            check_route(distribution, route)
         except PluginError as error:
             bad.add(distribution)
             log.error("%s", error)  # noqa: TRY400 - the message has it all
@@ -54,7 +54,8 @@ def add_routes(app: falcon.App[Any, Any], gate: Gate, routes: Sequence[PluginRou
             log.exception("%s: the route %s can't be added", distribution, route.path)
 
 
-def _checked(distribution: str, route: Route) -> None:
+def check_route(distribution: str, route: Route) -> None:
+    """Raise `PluginError` for a route that is not added to a server."""
     if not isinstance(route, Route) or not _PATH.match(route.path) or ".." in route.path:
         raise PluginError(f"{distribution}: a route needs a relative path, without .. in it")
     if route.auth not in ("client", "none"):
