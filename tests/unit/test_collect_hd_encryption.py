@@ -799,3 +799,123 @@ def test_unreadable_swaps_are_told(laptop: Laptop) -> None:
     value = hd_encryption.collect(laptop.machine.host())
     assert value["state"] == "unknown"
     assert volume(value, "swap")["state"] == "unknown"
+
+
+# --- hibernation ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["number", "command line"])
+@pytest.mark.parametrize(("inside", "state"), [(True, "encrypted"), (False, "not_encrypted")])
+def test_place_of_hibernation_counts_though_it_is_not_swapped_to(
+    laptop: Laptop, by: str, inside: bool, state: str
+) -> None:
+    laptop.disk("sda", "sda1", "sda2")
+    laptop.mapping(0, "luks", LUKS + "luks", "sda1").mapping(1, "vg-root", LVM + "r", "dm-0")
+    laptop.mapping(2, "vg-swap", LVM + "s", "dm-0" if inside else "sda2")
+    laptop.mount("/", "/dev/mapper/vg-root", "ext4", "253:1")
+    if by == "number":
+        laptop.machine.file("/sys/power/resume", "253:2\n")
+    else:
+        laptop.machine.file("/proc/cmdline", "ro quiet resume=/dev/mapper/vg-swap splash\n")
+    value = laptop.collect()
+    assert value["state"] == state
+    assert volume(value, "swap")["device"] == "/dev/dm-2"
+
+
+def test_place_of_hibernation_that_is_told_already_is_not_told_again(laptop: Laptop) -> None:
+    standard(laptop).machine.file("/sys/power/resume", "253:2\n")
+    assert [v["mount"] for v in laptop.collect()["volumes"]].count("swap") == 1
+
+
+def test_swap_file_for_hibernation_is_told_with_its_file_system(laptop: Laptop) -> None:
+    standard(laptop).machine.file("/sys/power/resume", "253:1\n")
+    assert [v["mount"] for v in laptop.collect()["volumes"]].count("swap") == 1
+
+
+@pytest.mark.parametrize("text", ["0:0\n", "", "7:77\n", "nonsense\n"])
+def test_no_hibernation_or_a_disk_that_is_gone_changes_nothing(laptop: Laptop, text: str) -> None:
+    standard(laptop).machine.file("/sys/power/resume", text)
+    laptop.machine.file("/proc/cmdline", "resume=UUID=gone\n")
+    assert laptop.collect()["state"] == "encrypted"
+
+
+# --- disks that encrypt by themselves ---------------------------------------------------------
+
+
+def test_mapping_that_names_opal_is_encrypted_by_the_disk(laptop: Laptop) -> None:
+    laptop.disk("nvme0n1", "nvme0n1p1").mapping(0, "r", "CRYPT-LUKS2-OPAL-5f0c-r", "nvme0n1p1")
+    laptop.machine.command(["dmsetup", "table"], "r: 0 100 linear 8:1 32768\n")
+    value = laptop.mount("/", "/dev/mapper/r", "ext4", "253:0").collect()
+    assert value["state"] == "encrypted"
+    assert "by the disk" in volume(value, "/")["chain"][0]
+
+
+@pytest.mark.parametrize(
+    ("told", "state", "notes"),
+    [("Yes", "unknown", 1), ("No", "not_encrypted", 1), ("?", "not_encrypted", 0)],
+)
+def test_nvme_tells_of_locking_where_sedutil_is_not_there(
+    laptop: Laptop, told: str, state: str, notes: int
+) -> None:
+    laptop.disk("nvme0n1", "nvme0n1p1").mount("/", "/dev/nvme0n1p1", "ext4", "8:1")
+    text = f"Locking Features:\n\tLocking Supported: Yes\n\tLocking Feature Enabled:   {told}\n"
+    laptop.machine.command(["nvme", "sed", "discover", "/dev/nvme0n1"], text)
+    value = laptop.collect()
+    assert (value["state"], len(value["hardware"])) == (state, notes)
+
+
+# --- many of everything -----------------------------------------------------------------------
+
+
+def test_thousands_of_mounts_and_devices_are_judged_and_the_worst_told(laptop: Laptop) -> None:
+    standard(laptop)
+    for index in range(400):
+        laptop.mapping(index + 10, f"vg-lv{index}", f"{LVM}{index}", "dm-0")
+        laptop.mount(f"/srv/{index}", f"/dev/mapper/vg-lv{index}", "ext4", f"253:{index + 10}")
+        layers = ":".join(f"/var/lib/docker/overlay2/{n}/diff" for n in range(20))
+        laptop.mount(
+            f"/var/lib/docker/overlay2/{index}/merged",
+            "overlay",
+            "overlay",
+            options=f"lowerdir={layers}",
+        )
+    laptop.disk("sdz", "sdz1").mount("/last", "/dev/sdz1", "xfs", "8:17")
+    value = laptop.collect()
+    assert value["state"] == "not_encrypted"
+    assert value["volumes"][0]["mount"] == "/last"
+    assert len(json.dumps(value)) < 200_000
+
+
+def test_one_device_mounted_thousands_of_times_is_told_a_few_times(laptop: Laptop) -> None:
+    standard(laptop)
+    for index in range(3000):
+        laptop.mount(f"/srv/{index}", "/dev/mapper/vg-root", "ext4", "253:1", root=f"/{index}")
+    value = laptop.collect()
+    assert value["state"] == "encrypted"
+    assert len(value["volumes"]) <= 300
+
+
+# --- files and commands that misbehave --------------------------------------------------------
+
+
+def test_folders_and_pipes_in_place_of_files_are_told_as_unknown(tmp_path: Path) -> None:
+    machine = RecordedMachine(tmp_path)
+    for path in ("/proc/self/mountinfo", "/proc/mounts", "/proc/cmdline", "/proc/swaps"):
+        machine.directory(path)
+    machine.directory("/sys/class/block/sda/dev").file("/sys/fs/btrfs/x/devices", "no folder")
+    value = hd_encryption.collect(machine.host())
+    assert (value["state"], value["volumes"][0]["mount"]) == ("unknown", "swap")
+
+
+def test_commands_that_print_rubbish_or_hang_leave_sysfs_as_it_is(laptop: Laptop) -> None:
+    standard(laptop)
+    rubbish = "\x00\x01\ufffd\n" * 50 + "NAME\n\x1b[31m├─\n"
+    for argv in (
+        ["lsblk"],
+        ["findmnt"],
+        ["dmsetup", "table"],
+        ["cryptsetup", "status", "luks-5f0c"],
+        ["systemd-detect-virt"],
+    ):
+        laptop.machine.command(argv, rubbish)
+    assert laptop.collect()["state"] == "encrypted"

@@ -43,11 +43,12 @@ def collect(host: Host) -> JSON:
         container=_virtualization.container(host) or volumes.container_by_root(found.mounts),
         network=bool(volumes.NETWORK_OPTIONS.search(command_line)),
         whole=whole,
+        plain=volumes.plain_disk(found),
     )
     value: dict[str, JSON] = {"state": state}
     if reason:
         value["reason"] = reason
-    value["volumes"] = [volume.value() for volume in listed]
+    value["volumes"] = [volume.value() for volume in volumes.the_worst(listed)]
     value["directories"] = directories.note(host, found.mounts)
     value["hardware"] = notes
     return value

@@ -35,7 +35,10 @@ def read(host: Host) -> tuple[Facts, list[Swap] | None, bool]:
     mounted = mounted or by_lsblk
     if not devices:
         # Neither sysfs nor lsblk: some names tell by themselves that they are in plain.
-        devices = block.by_names([m.source for m in mounted] + [s.name for s in swaps or ()])
+        devices = block.by_names(
+            [path for mount in mounted for path in mount.source.replace(":/", "\n/").split("\n")]
+            + [swap.name for swap in swaps or ()]
+        )
     if resume := mounts.read_resume(host):
         swaps = [*swaps, resume] if swaps is not None else None
     devices, tables, statuses = _read_mapper(host, devices, mounted, swaps or [])

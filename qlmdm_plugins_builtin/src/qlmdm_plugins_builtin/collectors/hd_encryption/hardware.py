@@ -1,4 +1,4 @@
-"""Looks at disks that encrypt by themselves (OPAL), where `sedutil-cli` is there to ask.
+"""Looks at disks that encrypt by themselves (OPAL), where a tool is there to ask.
 
 Every self-encrypting drive encrypts always ("MediaEncrypt = Y"); that protects nothing
 until a password locks it. Only "LockingEnabled = Y" changes the answer, and then to unknown:
@@ -17,6 +17,7 @@ from .stack import Facts
 from .volumes import Volume
 
 _FLAG = re.compile(r"(\w+)\s*=\s*([YN])\b")
+_NVME = re.compile(r"\s*Locking Feature Enabled\s*:\s*(Yes|No)\s*", re.IGNORECASE)
 
 
 def parse_query(text: str) -> dict[str, bool]:
@@ -31,20 +32,36 @@ def parse_query(text: str) -> dict[str, bool]:
     return flags
 
 
+def parse_discover(text: str) -> bool | None:
+    """Whether locking is enabled, by `nvme sed discover`; None if it doesn't say."""
+    matches = (_NVME.fullmatch(line) for line in text.splitlines())
+    return next((match.group(1).lower() == "yes" for match in matches if match), None)
+
+
+def _is_locking(host: Host, disk: str) -> bool | None:
+    """Whether a disk has locking enabled; None if no tool tells."""
+    result = host.run(["sedutil-cli", "--query", f"/dev/{disk}"])
+    if result.ok and (flags := parse_query(result.stdout)):
+        return flags.get("LockingEnabled", False)
+    if disk.startswith("nvme"):
+        result = host.run(["nvme", "sed", "discover", f"/dev/{disk}"])
+        return parse_discover(result.stdout) if result.ok else None
+    return None
+
+
 def consider(
     host: Host, listed: Sequence[Volume], facts: Facts
 ) -> tuple[list[Volume], list[dict[str, JSON]]]:
     """The volumes, those on a drive with locking turned unknown; and a note for each drive."""
     plain = [volume for volume in listed if volume.state == "not_encrypted"]
-    if not plain or host.which("sedutil-cli") is None:
+    if not plain or not any(host.which(tool) for tool in ("sedutil-cli", "nvme")):
         return list(listed), []
     notes: list[dict[str, JSON]] = []
     locked: list[str] = []
     for disk in _disks(plain, facts):
-        result = host.run(["sedutil-cli", "--query", f"/dev/{disk}"])
-        if not (flags := parse_query(result.stdout) if result.ok else {}):
+        enabled = _is_locking(host, disk)
+        if enabled is None:
             continue
-        enabled = flags.get("LockingEnabled", False)
         notes.append({"device": f"/dev/{disk}", "kind": "opal", "locking_enabled": enabled})
         if enabled:
             locked.append(f"{disk} (disk)")

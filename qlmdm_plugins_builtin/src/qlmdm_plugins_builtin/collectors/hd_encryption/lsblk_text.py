@@ -34,13 +34,15 @@ def parse(text: str) -> list[dict[str, JSON]]:
         return entries
     at = next((i for i, line in enumerate(lines) if _is_heading(line)), None)
     if at is None:
-        return _headless(lines)
+        return _by_place(lines)
     rows = []
     for line in lines[at + 1 :]:
         if not line.strip():
             break
         rows.append(line)
     names = [word.lower() for word in lines[at].split()]
+    if tuple(names[:6]) == DEFAULT and names[6:] in (["mountpoint"], ["mountpoints"]):
+        return _by_place(rows)
     if _is_raw(lines[at], rows):
         return [_entry(dict(zip(names, row.split(" "), strict=False))) for row in rows]
     return _tree(names, [match.span() for match in _WORD.finditer(lines[at])], rows)
@@ -65,8 +67,8 @@ def _is_raw(heading: str, rows: Sequence[str]) -> bool:
     return "  " not in heading.strip() and all(len(row.split(" ")) == count for row in rows)
 
 
-def _headless(lines: Sequence[str]) -> list[dict[str, JSON]]:
-    """The lines of `lsblk -n` with the columns that it has unless told otherwise."""
+def _by_place(lines: Sequence[str]) -> list[dict[str, JSON]]:
+    """The lines with the columns that lsblk has unless told otherwise: no cell is empty."""
     rows = []
     for line in lines:
         depth, words = _depth(line), line[_depth(line) :].split()

@@ -188,7 +188,8 @@ def _role_by_table(
     if "crypt" in targets:
         return "opaque", name, f"only a part of {shown} is encrypted"
     if made_by(device.dm_uuid) in ENCRYPTING:
-        if status.get("note") == "opal":
+        # libcryptsetup's DM_UUID_OPAL marks a mapping of which a disk's OPAL does the work.
+        if status.get("note") == "opal" or device.dm_uuid.startswith("CRYPT-LUKS2-OPAL-"):
             return "encrypts", f"{name}, by the disk", ""
         return "opaque", name, f"{shown} is being encrypted or decrypted just now"
     if targets <= PASSING:

@@ -132,6 +132,51 @@ def parse_findmnt(text: str) -> list[Mount]:
     return mounts
 
 
+_FINDMNT_TREE = re.compile(r"(?:[^\x21-\x7e]|[|`+\\'-])*")
+
+
+def parse_findmnt_text(text: str) -> list[Mount]:
+    """The mounts that `findmnt` prints for people, as a tree of TARGET, SOURCE, FSTYPE, …"""
+    lines = iter(text.splitlines())
+    names = next((line.split() for line in lines if line.split()[:1] == ["TARGET"]), [])
+    mounts = []
+    for line in lines if names[:3] == ["TARGET", "SOURCE", "FSTYPE"] else ():
+        tree = _FINDMNT_TREE.match(line)
+        words = line[tree.end() if tree else 0 :].split()
+        if len(words) < 3 or not words[0].startswith("/"):
+            continue
+        device, bracket, root = words[1].partition("[")
+        mounts.append(
+            Mount(
+                point=words[0],
+                source=device,
+                fstype=words[2],
+                root=root.rstrip("]") if bracket else "/",
+                options=tuple(words[3].split(",")) if names[3:4] == ["OPTIONS"] else (),
+            )
+        )
+    return mounts
+
+
+def parse_mount(text: str) -> list[Mount]:
+    """The mounts that `mount` prints: "/dev/sda1 on /home type ext4 (rw,noatime)"."""
+    mounts = []
+    for line in text.splitlines():
+        left, _, right = line.partition(" type ")
+        source, on, point = left.partition(" on /")
+        fstype, _, options = right.partition(" (")
+        if on and fstype:
+            mounts.append(
+                Mount(
+                    point=f"/{point}",
+                    source=source,
+                    fstype=fstype.strip(),
+                    options=tuple(options.rpartition(")")[0].split(",")),
+                )
+            )
+    return mounts
+
+
 def parse_swaps(text: str) -> list[Swap]:
     """The swap areas in /proc/swaps, or in what `swapon --show` prints."""
     swaps = []
@@ -157,8 +202,12 @@ def read_mounts(host: Host) -> list[Mount]:
             continue
         if mounts:
             return mounts
-    result = host.run(["findmnt", "--json"])
-    return parse_findmnt(result.stdout) if result.ok else []
+    for argv in (["findmnt", "--json"], ["findmnt"], ["mount"]):
+        result = host.run(argv)
+        for parse in (parse_findmnt, parse_findmnt_text, parse_mount):
+            if result.ok and (mounts := parse(result.stdout)):
+                return mounts
+    return []
 
 
 def read_swaps(host: Host) -> list[Swap] | None:

@@ -98,12 +98,9 @@ def may_encrypt(nodes: Mapping[str, Node], facts: Facts) -> bool:
     """
     return not facts.devices or any(
         node.role == "encrypts"
-        or (
-            node.role == "opaque"
-            and name in facts.devices
-            and facts.devices[name].kind not in ("loop", "zvol")
-        )
+        or (node.role == "opaque" and facts.devices[name].kind not in ("loop", "zvol"))
         for name, node in nodes.items()
+        if name in facts.devices  # a data set that encrypts has no disk above it
     )
 
 
@@ -254,6 +251,11 @@ def _dataset_node(name: str, facts: Facts) -> Node:
         reason = f"whether {name} is encrypted can't be seen: {data.problem}"
         return Node(role="opaque", parents=parents, label=f"{name} (zfs)", reason=reason)
     if data.encryption in ("", "off"):
+        mapped = any(mount.source.startswith("/dev/mapper/") for mount in facts.mounts)
+        if data.encryption and not parents and not facts.devices and not mapped:
+            # All that is told of the machine's storage is this word of ZFS itself.
+            reason = f"{name} has encryption=off, and no device below it is in sight"
+            return Node(role="disk", label=f"{name} (zfs)", reason=reason)
         return Node(role="passes", parents=parents, label=f"{name} (zfs)")
     return Node(role="encrypts", parents=parents, label=f"{name} (zfs, {data.encryption})")
 

@@ -32,6 +32,8 @@ BOOT_TYPES = {
 REMOVABLE_PREFIXES = ("/media/", "/run/media/", "/mnt/")
 SYSTEM_MOUNTS = ("/usr", "/nix", "/nix/store", "/sysroot", "/var", "/home")
 """One of these carries the system where / itself is an image or lies in memory."""
+LINUX_TYPES = frozenset(("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "reiserfs"))
+"""File systems that systems and homes are on, and that do not encrypt all by themselves."""
 OVERLAID = ("/", "/usr", "/etc", "/opt", "/var", "/home", "/root", "/srv")
 LIVE_OPTIONS = re.compile(
     r"(?:^|\s)(boot=(casper|live)|rd\.live\.\S+|root=live:\S+|archisobasedir=\S*|misobasedir=\S*"
@@ -58,7 +60,8 @@ LIVE_MOUNTS = (
     "/rofs",
     "/iso",
 )
-_MOST_VOLUMES = 300
+MOST_VOLUMES = 300
+"""More than these are judged, but not told one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +97,14 @@ def judge(
     nodes = build(facts)
     doubt = may_encrypt(nodes, facts)
     volumes: list[Volume] = []
-    listed: dict[str, int] = {}
+    listed: set[str] = set()
     for index, mount in enumerate(facts.mounts):
         device = device_of(mount, facts)
         sort = sort_of(mount, device)
-        if not _is_listed(mount, sort, device, listed):
+        again = (device or mount.source) in listed
+        if not _is_listed(mount, sort, again=again, full=len(volumes) >= MOST_VOLUMES):
             continue
-        listed[device or mount.source] = index
+        listed.add(device or mount.source)
         finding = walk(nodes, mount_id(index), doubt=doubt)
         part = facts.devices.get(device)
         part_type = partition_type(part) if part is not None and part.kind == "part" else ""
@@ -120,8 +124,11 @@ def judge(
     return volumes
 
 
-def _is_listed(mount: Mount, sort: str, device: str, listed: Mapping[str, int]) -> bool:
-    """Whether a mount is a volume of its own. The root always is."""
+def _is_listed(mount: Mount, sort: str, *, again: bool, full: bool) -> bool:
+    """Whether a mount is a volume of its own. The root always is.
+
+    `again` says whether what is mounted is listed already, `full` whether enough is listed.
+    """
     if mount.point == "/":
         return True
     if sort in ("", "memory", "image", "network"):
@@ -130,12 +137,11 @@ def _is_listed(mount: Mount, sort: str, device: str, listed: Mapping[str, int]) 
         return mount.point in OVERLAID
     if mount.point.startswith(("/snap/", "/var/lib/snapd/snap/")) and not mount.fstype:
         return False  # lsblk without the types of file systems: images of snaps
-    again = (device or mount.source) in listed
+    # A second mount of a device can't change the conclusion, and some machines have thousands.
     machinery = mount.point.startswith(CONTAINER_PREFIXES) and not mount.point.startswith(
         REMOVABLE_PREFIXES
     )
-    # A second mount of a device can't change the conclusion, and some machines have thousands.
-    return not again or (not machinery and len(listed) < _MOST_VOLUMES)
+    return not again or not (machinery or full)
 
 
 def _volume(
@@ -233,6 +239,14 @@ def _swap_volume(
     )
 
 
+def the_worst(volumes: Sequence[Volume]) -> list[Volume]:
+    """The volumes to tell: all, or if there are too many those that decide."""
+    if len(volumes) <= MOST_VOLUMES:
+        return list(volumes)
+    order = ("not_encrypted", "unknown", "encrypted", "exempt")
+    return sorted(volumes, key=lambda volume: order.index(volume.state))[:MOST_VOLUMES]
+
+
 # --- the machine ----------------------------------------------------------------------------
 
 
@@ -256,9 +270,26 @@ def container_by_root(mounts: Sequence[Mount]) -> str | None:
     return f"/ is {root.root} of a host's file system"
 
 
+def plain_disk(facts: Facts) -> str:
+    """What is in plain on a machine of which no mount is known; empty if that is open.
+
+    Where no device encrypts, every file system that does not do so itself is in plain.
+    """
+    kinds = {device.fstype for device in facts.devices.values()}
+    if facts.mounts or kinds & {"zfs_member", "bcachefs"} or may_encrypt(build(facts), facts):
+        return ""
+    plain = (
+        device
+        for device in facts.devices.values()
+        if device.fstype in LINUX_TYPES and not _is_removable(device, facts)
+    )
+    return next((f"/dev/{d.label or d.name} holds a plain {d.fstype}" for d in plain), "")
+
+
 def conclude(
     volumes: Sequence[Volume],
     *,
+    plain: str = "",
     live: bool,
     container: str | None,
     network: bool,
@@ -270,12 +301,16 @@ def conclude(
     if live:
         return "unknown", "it runs from a live medium: the disks of the machine are not in use"
     root = next((v for v in reversed(volumes) if v.mount == "/"), None)
-    if root is None and not whole:
-        return "unknown", "the root file system's device is not in sight"
     state = worst_of([v.state for v in volumes])
+    if root is None and not whole:
+        system = any(v.mount in SYSTEM_MOUNTS and v.state == "not_encrypted" for v in volumes)
+        if not system and plain:
+            return "not_encrypted", f"no device of this machine encrypts, and {plain}"
+        if not system:
+            return "unknown", "the root file system's device is not in sight"
     if state == "not_encrypted":
-        plain = [v for v in volumes if v.state == state]
-        return state, "; ".join(f"{v.mount} is {v.reason}" for v in plain[:4])
+        shown = [v for v in volumes if v.state == state][:4]
+        return state, "; ".join(f"{v.mount} is {v.reason}" for v in shown)
     if root is None:
         return "unknown", "the root file system's device is not in sight"
     if root.state == "exempt" and not any(
