@@ -412,19 +412,12 @@ def test_a_record_of_what_ran_is_stored(
     assert record["collected_at"].endswith("Z")
 
 
-def test_a_private_value_has_a_hash_that_nobody_else_can_make(
+def test_before_enrolment_what_is_private_is_not_collected(
     state_dir: Path, settings_file: str
 ) -> None:
-    for _ in range(2):
-        assert collect_cli.main(["--settings", settings_file, "--only", "where"]) == 0
-    first, second = (record["collectors"]["where"] for record in records(state_dir))
-    assert first["private"]
-    assert first["value_sha256"] == second["value_sha256"]
-    (state_dir / "private.key").unlink()
     assert collect_cli.main(["--settings", settings_file, "--only", "where"]) == 0
-    assert records(state_dir)[2]["collectors"]["where"]["value_sha256"] != first["value_sha256"]
-    assert (state_dir / "private.key").stat().st_mode & 0o777 == 0o600
-    assert "value_sha256" not in records(state_dir)[0]["collectors"].get("hourly", {})
+    (record,) = records(state_dir)
+    assert record["collectors"]["where"]["value"]["state"] == "off"
 
 
 def test_what_is_not_due_does_not_run(state_dir: Path) -> None:
@@ -575,7 +568,7 @@ def test_a_field_that_is_volatile_is_no_news(site: Path, tmp_path: Path) -> None
         "from qlmdm_core.client.collect import collect, make_record\n"
         "from qlmdm_core.client.settings import StandaloneSettings\n"
         "outcome = collect(settings.defaults(StandaloneSettings), only=['ages'])\n"
-        "print(json.dumps(make_record(outcome, bytes, {}, 0.0)['collectors']['ages']))\n"
+        "print(json.dumps(make_record(outcome, {}, bytes, {}, 0.0)['collectors']['ages']))\n"
     )
     results = [
         json.loads(

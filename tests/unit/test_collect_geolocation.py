@@ -50,15 +50,9 @@ def near(tmp_path: Path, *heard: str) -> RecordedMachine:
 
 def test_it_is_off_unless_settings_turn_it_on(tmp_path: Path) -> None:
     machine = near(tmp_path).http("POST", URL, body=PLACE)
-    value = collect(machine.host(), GeolocationSettings(), keepers=True)
+    value = collect(machine.host(), GeolocationSettings())
     assert value["state"] == "off"
     assert "settings" in value["reason"]
-
-
-def test_it_is_off_while_there_is_nobody_to_encrypt_to(tmp_path: Path) -> None:
-    value = collect(near(tmp_path).http("POST", URL, body=PLACE).host(), ON)
-    assert value["state"] == "off"
-    assert "secret-keepers" in value["reason"]
 
 
 def test_a_machine_is_located_coarsely(tmp_path: Path) -> None:
@@ -71,7 +65,7 @@ def test_a_machine_is_located_coarsely(tmp_path: Path) -> None:
     }
     machine = near(tmp_path).http("POST", URL, body=PLACE, request=asked)
     machine.http("POST", URL, body="{}", request={"another": "question"})
-    assert collect(machine.host(), ON, keepers=True) == {
+    assert collect(machine.host(), ON) == {
         "state": "located",
         "latitude": 52.52,
         "longitude": -13.405,
@@ -87,7 +81,7 @@ def test_the_key_is_read_from_its_file(tmp_path: Path, text: str) -> None:
     config = GeolocationSettings(enabled=True, provider_url=URL, api_key_file="/etc/site/key")
     machine = near(tmp_path).file("/etc/site/key", text)
     machine.http("POST", f"{URL}?key=SECRET", body=PLACE)
-    assert collect(machine.host(), config, keepers=True)["state"] == "located"
+    assert collect(machine.host(), config)["state"] == "located"
 
 
 @pytest.mark.parametrize("text", [None, "", "two\nwords\n"])
@@ -96,7 +90,7 @@ def test_a_key_that_can_not_be_read_is_unknown(tmp_path: Path, text: str | None)
     machine = near(tmp_path).http("POST", URL, body=PLACE)
     if text is not None:
         machine.file("/etc/site/key", text)
-    value = collect(machine.host(), config, keepers=True)
+    value = collect(machine.host(), config)
     assert value["state"] == "unknown"
     assert value["latitude"] is None
 
@@ -117,9 +111,9 @@ class Memory:
 def test_the_provider_is_not_asked_twice_about_one_place(tmp_path: Path) -> None:
     memory = Memory()
     machine = near(tmp_path / "a").http("POST", URL, body=PLACE)
-    first = collect(machine.host(), ON, keepers=True, memory=memory)
+    first = collect(machine.host(), ON, memory=memory)
     again = near(tmp_path / "b", bss(SECOND), bss(THIRD))  # nobody answers there
-    assert collect(again.host(), ON, keepers=True, memory=memory) == first
+    assert collect(again.host(), ON, memory=memory) == first
 
 
 @pytest.mark.parametrize(
@@ -158,7 +152,7 @@ def test_the_same_place_is_half_of_the_same_neighbours(before: str, now: str, sa
     ],
 )
 def test_what_tells_no_place_is_left_out(tmp_path: Path, unfit: str) -> None:
-    value = collect(near(tmp_path, bss(FIRST), unfit).host(), ON, keepers=True)
+    value = collect(near(tmp_path, bss(FIRST), unfit).host(), ON)
     assert value["state"] == "unknown"
     assert "only 1 usable" in value["reason"]
 
@@ -255,7 +249,7 @@ def test_iwlist(tmp_path: Path) -> None:
 def test_a_machine_without_a_wireless_card_asks_nobody(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path).directory("/sys/class/net/enp3s0")
     machine.command(NMCLI, r"00\:1C\:42\:0A\:0B\:01:100:2412 MHz:x" + "\n")
-    value = collect(machine.host(), ON, keepers=True)
+    value = collect(machine.host(), ON)
     assert value["state"] == "unknown"
     assert "no wireless network card" in value["reason"]
 
@@ -269,14 +263,14 @@ def test_a_radio_that_is_switched_off_hears_nothing(
         folder = f"/sys/class/rfkill/rfkill{number}"
         machine.file(f"{folder}/type", kind + "\n").file(f"{folder}/soft", soft + "\n")
         machine.file(f"{folder}/hard", "0\n")
-    assert collect(machine.host(), ON, keepers=True)["state"] == state
+    assert collect(machine.host(), ON)["state"] == state
 
 
 def test_what_the_tools_say_is_the_reason(tmp_path: Path) -> None:
     machine = laptop(tmp_path)
     down = "command failed: Network is down (-100)"
     machine.command(["iw", "dev", "wlan0", "scan"], stderr=down, returncode=156)
-    value = collect(machine.host(), ON, keepers=True)
+    value = collect(machine.host(), ON)
     assert value["state"] == "unknown"
     assert "Network is down" in value["reason"]
 
@@ -303,7 +297,7 @@ def test_an_answer_that_is_none_is_unknown(
     tmp_path: Path, status: int, body: str, reason: str
 ) -> None:
     machine = near(tmp_path).http("POST", URL, status, body)
-    value = collect(machine.host(), ON, keepers=True)
+    value = collect(machine.host(), ON)
     assert value["state"] == "unknown"
     assert reason in value["reason"]
     assert "SECRET" not in value["reason"]
@@ -313,7 +307,7 @@ def test_an_answer_that_is_none_is_unknown(
 def test_the_question_never_travels_in_the_clear(tmp_path: Path, url: str) -> None:
     machine = near(tmp_path).http("POST", url, body=PLACE)
     config = GeolocationSettings(enabled=True, provider_url=url)
-    value = collect(machine.host(), config, keepers=True)
+    value = collect(machine.host(), config)
     assert value["state"] == "unknown"
     assert "https" in value["reason"]
 

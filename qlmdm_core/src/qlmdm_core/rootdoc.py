@@ -46,6 +46,9 @@ class Root:
     roles: Mapping[str, Role]
     keys: Mapping[str, str]
     """Each fingerprint's certificate, ASCII-armoured."""
+    keepers: tuple[str, ...] = ()
+    """The keys of the secret-keepers: what is private is encrypted to all of them on the client,
+    and they are named here because a server that was broken into would name its own."""
     extra: Mapping[str, JSON] = field(default_factory=dict)
     """Fields that this version of the program doesn't know."""
 
@@ -55,6 +58,10 @@ class Root:
             PublicKey(fingerprint=fingerprint, armoured=self.keys[fingerprint])
             for fingerprint in self.roles[role].fingerprints
         ]
+
+    def keeper_keys(self) -> Sequence[PublicKey]:
+        """The keys of the secret-keepers; none if the site has none."""
+        return [PublicKey(fingerprint=name, armoured=self.keys[name]) for name in self.keepers]
 
     def is_expired(self, now: datetime) -> bool:
         """Whether it may no longer be relied on for releases and commands."""
@@ -76,6 +83,7 @@ def build(root: Root) -> str:
             for name, role in root.roles.items()
         },
         "keys": dict(root.keys),
+        **({"keepers": list(root.keepers)} if root.keepers else {}),
     }
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     parse(text)
@@ -153,13 +161,16 @@ def _root(value: JSON) -> Root:
         expires_at=_read_time(value["expires_at"]),
         roles=roles,
         keys=dict(value["keys"]),
+        keepers=tuple(value.get("keepers", ())),
         extra={name: part for name, part in value.items() if name not in _KNOWN},
     )
     _check(root)
     return root
 
 
-_KNOWN = frozenset({"v", "typ", "version", "server_id", "issued_at", "expires_at", "roles", "keys"})
+_KNOWN = frozenset(
+    {"v", "typ", "version", "server_id", "issued_at", "expires_at", "roles", "keys", "keepers"}
+)
 
 
 def _check(root: Root) -> None:
@@ -176,16 +187,25 @@ def _check(root: Root) -> None:
                 f"the role {name} asks for {role.threshold} of {len(role.fingerprints)} keys"
             )
         for fingerprint in role.fingerprints:
-            armoured = root.keys[fingerprint]
-            certificate = packets.dearmour(armoured, "PUBLIC KEY BLOCK")
-            if packets.primary_fingerprint(certificate) != fingerprint:
-                raise TrustError(f"the key given for {fingerprint} is another one")
+            _check_key(root, fingerprint)
+    if len(set(root.keepers)) != len(root.keepers):
+        raise TrustError("a secret-keeper's key is named twice")
+    for fingerprint in root.keepers:
+        _check_key(root, fingerprint)
     # The online key lies on the server, readable by its process: it must not also be able
     # to sign what a stolen server must not be able to sign.
     online = set(root.roles["online"].fingerprints)
     for name, role in root.roles.items():
         if name != "online" and online & set(role.fingerprints):
             raise TrustError(f"the online key may not serve as a key of the role {name} too")
+    if online & set(root.keepers):
+        raise TrustError("the online key may not be a secret-keeper's: the server would read all")
+
+
+def _check_key(root: Root, fingerprint: str) -> None:
+    certificate = packets.dearmour(root.keys[fingerprint], "PUBLIC KEY BLOCK")
+    if packets.primary_fingerprint(certificate) != fingerprint:
+        raise TrustError(f"the key given for {fingerprint} is another one")
 
 
 def _whole(value: JSON) -> int:

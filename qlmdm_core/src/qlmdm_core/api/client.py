@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from qlmdm_core.api.machine import Host
@@ -30,7 +30,7 @@ class Collector:
     private: bool = False
     """The whole value is personal: never logged, not kept in the history, hashed with a key
     that stays on the client, and encrypted to the site's secret-keepers, all but `state` and
-    `reason`. If there are no keepers, it is not collected at all."""
+    `reason`. If there are no keepers it is not collected, and its state is "off"."""
     private_paths: tuple[str, ...] = ()
     """The parts of the value that are personal, such as `serial` or `sessions.*.user`; `*` is
     every element of a list or object. If there are secret-keepers, these parts are encrypted
@@ -40,6 +40,8 @@ class Collector:
     then keeps the value it has: a check must not go by them."""
     help: str = ""
     """One sentence for the person at the machine: what is collected, and why."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """What each field of the value says, besides `state` and `reason`, for the same person."""
     api: int = 1
 
 

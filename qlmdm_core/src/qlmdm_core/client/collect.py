@@ -8,8 +8,8 @@ A record holds only what ran in this cycle::
      "failures": [{"distribution": "…", "entry_point": "…", "stage": "import", "error": "…", …}],
      "spool": {"pending": 3, "dropped": {"too_old": 1}, …}}
 
-A private value goes with an HMAC under a key that stays here: its plain hash could be guessed,
-and the hash of what is encrypted would change each time.
+What is private is sealed before it is stored (see `sealing`), and goes with an HMAC under a key
+that stays here: its plain hash could be guessed, and what is encrypted anew is never the same.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from qlmdm_core.api import JSON, Host
 from qlmdm_core.client.entries import find_entries
 from qlmdm_core.client.isolation import CollectorOutcome, Outcome, run_collectors
 from qlmdm_core.client.plan import Descriptor, FindDistro
+from qlmdm_core.client.privacy import Privacy
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.spool import Entry, Spool
-from qlmdm_core.client.state import COLLECTED, PRIVATE_KEY, State
+from qlmdm_core.client.state import COLLECTED, State
 from qlmdm_core.errors import SpoolError, UsageError
 from qlmdm_core.settings import Loaded
 
@@ -108,10 +109,18 @@ def collect_to_spool(
     """
     begun = now()
     history = _History(state, loaded.core.collect_interval, begun)
-    outcome = collect(loaded, only=only, due=history.is_due, make_host=host_maker(replay))
+    privacy = Privacy(state, loaded.core)
+    outcome = collect(
+        loaded,
+        only=only,
+        due=lambda descriptor: privacy.allows(descriptor) and history.is_due(descriptor),
+        make_host=host_maker(replay),
+    )
     check_names(outcome)
-    record = make_record(outcome, lambda: state.secret(PRIVATE_KEY), spool.report(), begun)
+    privacy.answer_for_the_refused(outcome, lambda d: only is None or d.name in only, begun)
+    record = make_record(outcome, privacy.seal(outcome), privacy.key, spool.report(), begun)
     entry = spool.put(record)
+    privacy.remember()
     history.write(outcome)
     return entry, outcome
 
@@ -175,18 +184,20 @@ class _History:
 
 def make_record(
     outcome: Outcome,
+    plain: Mapping[str, bytes],
     private_key: Callable[[], bytes],
     spool: Mapping[str, JSON],
     now: float,
 ) -> dict[str, JSON]:
-    """The record of one collect. `private_key` is only asked for if there is a private value."""
+    """The record of one collect. `plain` is what the values that were sealed had been; the
+    `private_key` is only asked for if there is one."""
     import uuid  # as above, see _with_hash
 
     return {
         "rid": str(uuid.uuid4()),
         "collected_at": iso(now),
         "collectors": {
-            name: _with_hash(result, private_key)
+            name: _with_hash(result, plain.get(name), private_key)
             for name, result in sorted(outcome.results.items())
         },
         "failures": [asdict(failure) for failure in outcome.failures],
@@ -210,17 +221,19 @@ def result_of(result: CollectorOutcome) -> dict[str, JSON]:
     return reported
 
 
-def _with_hash(result: CollectorOutcome, private_key: Callable[[], bytes]) -> dict[str, JSON]:
+def _with_hash(
+    result: CollectorOutcome, plain: bytes | None, private_key: Callable[[], bytes]
+) -> dict[str, JSON]:
     """The result, with the hash that tells a changed value, where the server can't make it."""
     reported = result_of(result)
-    if result.status != "ok" or not (result.private or result.volatile):
+    if result.status != "ok" or not (plain or result.private or result.volatile):
         return reported
     import hashlib  # after the collect: each of its processes would carry the cryptography
     import hmac
 
     lasting = {name: part for name, part in result.value.items() if name not in result.volatile}
-    data = strictjson.canonical(lasting)
-    if result.private:
+    data = plain or strictjson.canonical(lasting)
+    if plain or result.private:
         reported["value_sha256"] = hmac.new(private_key(), data, "sha256").hexdigest()
     else:
         reported["value_sha256"] = hashlib.sha256(data).hexdigest()

@@ -52,6 +52,7 @@ class CollectorOutcome:
     """Seconds since 1970, UTC."""
     seconds: float
     private: bool = False
+    private_paths: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
     interval: float | None = None
     printed: str = ""
@@ -243,6 +244,7 @@ def _outcome(frame: Frame) -> CollectorOutcome:
         started_at=float(header["started_at"]),
         seconds=float(header["seconds"]),
         private=header["private"],
+        private_paths=tuple(header["private_paths"]),
         volatile=tuple(header["volatile"]),
         interval=header["interval"],
         printed=header["printed"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -32,8 +32,10 @@ class Descriptor:
     max_bytes: int
     interval: float | None
     private: bool
+    private_paths: tuple[str, ...]
     volatile: tuple[str, ...]
     help: str
+    fields: Mapping[str, str]
 
     @classmethod
     def of(cls, collector: Collector, entry: PluginEntry) -> Descriptor:
@@ -46,8 +48,10 @@ class Descriptor:
             max_bytes=collector.max_bytes,
             interval=collector.interval,
             private=collector.private,
+            private_paths=tuple(collector.private_paths),
             volatile=collector.volatile,
             help=collector.help[:500],
+            fields=dict(collector.fields),
         )
 
     def to_dict(self) -> dict[str, JSON]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from qlmdm_core.settings import setting
 from qlmdm_core.units import Duration, Size, parse_duration, parse_size
+
+_COLLECTOR = r"[a-z][a-z0-9_-]{0,62}"
+_PART = re.compile(_COLLECTOR + r"(?:\.(?:\*|[A-Za-z0-9_-]+))+\Z")
+_PART_OR_ALL = re.compile(_COLLECTOR + r"(?:\.(?:\*|[A-Za-z0-9_-]+))*\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,16 @@ class ClientSettings:
     spool_max_age: Duration = setting(
         parse_duration("30 days"), "How old a record may get while it waits.", minimum=60
     )
+    private: tuple[str, ...] = setting(
+        (),
+        "What is private besides what collectors say, as COLLECTOR or COLLECTOR.path, for example "
+        "dmidecode.serial: if there are secret-keepers, only they can read it.",
+    )
+    not_private: tuple[str, ...] = setting(
+        (),
+        "Parts that collectors say are private, and that the server may read here all the same, "
+        "as COLLECTOR.path: see docs/privacy.md. What is private as a whole stays so.",
+    )
     collectors_off: tuple[str, ...] = setting((), "Collectors that are not run.")
     plugins_off: tuple[str, ...] = setting(
         (), "Plugin distributions that are not loaded, or DISTRIBUTION:ENTRY-POINT."
@@ -52,6 +67,10 @@ class ClientSettings:
     def __post_init__(self) -> None:
         if not self.server_url.startswith(("https://", "http://")):
             raise ValueError("server_url: expected a URL that starts with https:// or http://")
+        for name, pattern in (("private", _PART_OR_ALL), ("not_private", _PART)):
+            for word in getattr(self, name):
+                if not pattern.match(word):
+                    raise ValueError(f"{name}: {word!r} is not COLLECTOR.path, as in sshd.ports")
 
 
 @dataclass(frozen=True, kw_only=True)

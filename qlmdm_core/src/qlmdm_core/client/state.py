@@ -5,6 +5,7 @@
 | `lock`           | held (flock) while a cycle runs                   | whoever runs a cycle  |
 | `collected.json` | when each collector ran last                      | `collect`             |
 | `private.key`    | key of the hashes of private values; never leaves | `collect`             |
+| `sealed.json`    | what was encrypted to the secret-keepers last     | `collect`             |
 | `spool/`         | records that wait for the server                  | `collect`, `submit`   |
 
 It is /var/lib/qlmdm/client, or what `QLMDM_STATE_DIR` names; mode 0700. Whatever changes
@@ -29,6 +30,7 @@ DEFAULT = "/var/lib/qlmdm/client"
 LOCK = "lock"
 COLLECTED = "collected.json"
 PRIVATE_KEY = "private.key"
+SEALED_BEFORE = "sealed.json"
 SPOOL = "spool"
 MAX_BYTES = 4 << 20
 """The most that one of the small files may hold."""

@@ -346,6 +346,7 @@ def _identity(descriptor: Descriptor) -> dict[str, JSON]:
         "distribution": descriptor.distribution,
         "interval": descriptor.interval,
         "private": descriptor.private,
+        "private_paths": descriptor.private_paths,
         "volatile": descriptor.volatile,
         "max_bytes": descriptor.max_bytes,
     }

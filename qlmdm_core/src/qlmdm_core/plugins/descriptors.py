@@ -106,6 +106,7 @@ def _collector(item: Collector) -> str | None:
         or _words(item, "private_paths")
         or _words(item, "volatile")
         or _text(item, "help")
+        or _sentences(item, "fields")
     )
 
 
@@ -249,6 +250,16 @@ def _bytes(value: Any) -> str | None:
 
 def _flag(item: Any, field: str) -> str | None:
     return None if isinstance(getattr(item, field), bool) else f"{field}: expected True or False"
+
+
+def _sentences(item: Any, attribute: str) -> str | None:
+    value = getattr(item, attribute)
+    if not isinstance(value, Mapping) or len(value) > MOST_DESCRIPTORS:
+        return f"{attribute}: expected a mapping of names to sentences"
+    for name, sentence in value.items():
+        if not isinstance(name, str) or not isinstance(sentence, str) or len(sentence) > 500:
+            return f"{attribute}: expected a sentence for each name"
+    return None
 
 
 def _words(item: Any, field: str) -> str | None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from qlmdm_core.errors import KeyringError, SettingsError
 from qlmdm_core.rootdoc import Role, Root
 from qlmdm_core.server import crypto
 from qlmdm_core.server.context import load_private
+from qlmdm_core.server.keepers import read_keepers
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.settings import setting
 from qlmdm_core.settings_template import template
@@ -58,6 +59,12 @@ class Answers:
     tls_key: str | None = setting(None, "PEM file: its private key.")
     trusted_proxies: tuple[str, ...] = setting(
         (), "Addresses of reverse proxies whose X-Forwarded-For is believed."
+    )
+    keepers: tuple[str, ...] = setting(
+        (),
+        "Files with the public keys (gpg --armor --export) of the secret-keepers: what is private, "
+        "such as a location, is encrypted to each of them on the client, and the server can't "
+        "read it. Keep their secret keys off the server. Setting up again changes the list.",
     )
 
     def __post_init__(self) -> None:
@@ -151,13 +158,17 @@ def _trust(
 ) -> None:
     """Keys, then the root document that names them, then the online key for the server."""
     verifier = crypto.verifier_of(crypto.best_engine())
+    keepers = read_keepers(answers.keepers)
     if store.root() is None:
         made = {role: _role_key(answers, settings, role, say) for role in rootdoc.ROLES}
-        document = _first_root(settings, made, server_id, now)
+        document = _first_root(settings, made, keepers, server_id, now)
         rootdoc.load(document, verifier)
         store.put_root(RootDocument(version=1, document=document))
         say(f"root document: version 1, valid for {settings.root_expires_after / 86400:.0f} days")
     root = crypto.newest_root(store, verifier)
+    if answers.keepers and {key.fingerprint for key in keepers} != set(root.keepers):
+        root = _change_keepers(settings, store, root, keepers, now)
+        say(f"root document: version {root.version}, with {len(keepers)} secret-keepers")
     path = crypto.online_key_path(settings)
     if not os.path.exists(path):
         home = role_home(settings, "online")
@@ -194,7 +205,11 @@ def _role_key(
 
 
 def _first_root(
-    settings: ServerSettings, made: Mapping[str, PublicKey], server_id: str, now: datetime
+    settings: ServerSettings,
+    made: Mapping[str, PublicKey],
+    keepers: Sequence[PublicKey],
+    server_id: str,
+    now: datetime,
 ) -> bytes:
     root = Root(
         version=1,
@@ -202,12 +217,52 @@ def _first_root(
         issued_at=now.replace(microsecond=0),
         expires_at=now.replace(microsecond=0) + timedelta(seconds=settings.root_expires_after),
         roles={role: Role(fingerprints=(key.fingerprint,)) for role, key in made.items()},
-        keys={key.fingerprint: key.armoured for key in made.values()},
+        keys={key.fingerprint: key.armoured for key in [*made.values(), *keepers]},
+        keepers=tuple(key.fingerprint for key in keepers),
     )
+    return _sign_root(settings, root, made["root"].fingerprint)
+
+
+def _sign_root(settings: ServerSettings, root: Root, fingerprint: str) -> bytes:
     text = rootdoc.build(root)
-    with GpgSigner(role_home(settings, "root"), made["root"].fingerprint) as signer:
+    with GpgSigner(role_home(settings, "root"), fingerprint) as signer:
         sig = signer.sign(text.encode("ascii"))
     return SignedText(text=text, sigs=(sig,)).pack()
+
+
+def _change_keepers(
+    settings: ServerSettings,
+    store: Store,
+    root: Root,
+    keepers: Sequence[PublicKey],
+    now: datetime,
+) -> Root:
+    """The next root document, which differs in who the secret-keepers are."""
+    home = role_home(settings, "root")
+    here = {key.fingerprint for key in keys.list_keys(home)}
+    signing = [name for name in root.roles["root"].fingerprints if name in here]
+    if not signing or root.roles["root"].threshold > 1:
+        raise KeyringError(
+            f"{home} can't sign a root document alone; the secret-keepers stay as they are"
+        )
+    kept = {name for role in root.roles.values() for name in role.fingerprints}
+    issued_at = max(now.replace(microsecond=0), root.issued_at)
+    following = replace(
+        root,
+        version=root.version + 1,
+        issued_at=issued_at,
+        expires_at=issued_at + timedelta(seconds=settings.root_expires_after),
+        keys={
+            **{name: text for name, text in root.keys.items() if name in kept},
+            **{key.fingerprint: key.armoured for key in keepers},
+        },
+        keepers=tuple(key.fingerprint for key in keepers),
+    )
+    document = _sign_root(settings, following, signing[0])
+    verifier = crypto.verifier_of(crypto.best_engine())
+    rootdoc.advance(root, document, verifier)  # as every client will
+    store.put_root(RootDocument(version=following.version, document=document))
+    return following
 
 
 def _write_new(path: str, text: str, mode: int) -> None:

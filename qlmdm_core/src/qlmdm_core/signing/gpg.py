@@ -64,10 +64,10 @@ class GpgVerifier:
     def _ask(self, data: bytes, signature: bytes, certificate: bytes) -> bytes:
         gpgv = self._gpgv or (None if self._gpg else program("gpgv"))
         with contextlib.ExitStack() as stack:
-            ring = stack.enter_context(_anonymous(certificate))
-            detached = stack.enter_context(_anonymous(signature))
-            status = stack.enter_context(_anonymous(b""))
-            source = stack.enter_context(_anonymous(data))
+            ring = stack.enter_context(anonymous(certificate))
+            detached = stack.enter_context(anonymous(signature))
+            status = stack.enter_context(anonymous(b""))
+            source = stack.enter_context(anonymous(data))
             files = ["--", f"/proc/self/fd/{detached}", "-"]
             if gpgv:
                 # Without --ignore-time-conflict a client whose clock is slow could not
@@ -78,12 +78,12 @@ class GpgVerifier:
                 if gpg is None:
                     raise KeyringError("neither gpgv nor gpg is installed; install GnuPG")
                 home = stack.enter_context(tempfile.TemporaryDirectory(prefix="qlmdm-gpg-"))
-                argv = [gpg, "--homedir", home, *_QUIET, "--no-default-keyring", "--lock-never"]
+                argv = [gpg, "--homedir", home, *QUIET, "--no-default-keyring", "--lock-never"]
                 argv += ["--no-auto-check-trustdb", "--trust-model", "always"]
                 files = ["--verify", *files]
             argv += ["--keyring", f"/proc/self/fd/{ring}", "--status-fd", str(status), *files]
-            _run(argv, source, (ring, detached, status))
-            return _content(status)
+            run_program(argv, source, (ring, detached, status))
+            return content_of(status)
 
 
 class GpgSigner:
@@ -121,17 +121,17 @@ class GpgSigner:
         if gpg is None:
             raise KeyringError("gpg is not installed; install GnuPG")
         check_home(self._home)
-        with _anonymous(data) as source, _anonymous(b"") as status, _anonymous(b"") as out:
+        with anonymous(data) as source, anonymous(b"") as status, anonymous(b"") as out:
             # "!": this very key, not a subkey that gpg prefers
-            argv = [gpg, "--homedir", self._home, *_QUIET, "--pinentry-mode", "error"]
+            argv = [gpg, "--homedir", self._home, *QUIET, "--pinentry-mode", "error"]
             argv += ["--local-user", self._fingerprint + "!", "--digest-algo", "SHA256"]
             argv += ["--no-emit-version", "--no-comments", "--armor", "--detach-sign"]
             if self.clock_offset:
                 argv += ["--faked-system-time", str(int(time.time() + self.clock_offset))]
             argv += ["--status-fd", str(status), "--output", "-", "--", "-"]
-            code, said = _run(argv, source, (status,), stdout=out)
-            created = [line for line in _status(_content(status)) if line[0] == "SIG_CREATED"]
-            signature = _content(out)
+            code, said = run_program(argv, source, (status,), stdout=out)
+            created = [line for line in _status(content_of(status)) if line[0] == "SIG_CREATED"]
+            signature = content_of(out)
         if code != 0 or len(created) != 1:
             raise KeyringError(f"gpg could not sign with {self._fingerprint}: {said}")
         try:
@@ -147,7 +147,7 @@ class GpgSigner:
         stop_agent(self._home)
 
 
-_QUIET = (
+QUIET = (
     "--no-options",
     "--batch",
     "--no-tty",
@@ -263,7 +263,7 @@ def _number(text: str) -> int:
 
 
 @contextlib.contextmanager
-def _anonymous(content: bytes) -> Iterator[int]:
+def anonymous(content: bytes) -> Iterator[int]:
     """A descriptor of a file without a name, holding `content`, at its start."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("qlmdm")
@@ -280,7 +280,7 @@ def _anonymous(content: bytes) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _content(descriptor: int) -> bytes:
+def content_of(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
@@ -298,11 +298,11 @@ def _pidfd(pid: int) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def _run(
+def run_program(
     argv: list[str], stdin: int, keep: tuple[int, ...], stdout: int | None = None
 ) -> tuple[int, str]:
     """Run gpg or gpgv to its end; its exit status and the last thing it said to people."""
-    with _anonymous(b"") as errors:
+    with anonymous(b"") as errors:
         try:
             process = subprocess.Popen(
                 argv,
@@ -328,5 +328,5 @@ def _run(
             if process.returncode is None:
                 process.kill()
                 process.wait()
-        said = _content(errors).decode("utf-8", "replace").strip().splitlines()
+        said = content_of(errors).decode("utf-8", "replace").strip().splitlines()
         return code, said[-1][:200] if said else "no reason given"

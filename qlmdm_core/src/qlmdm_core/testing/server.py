@@ -50,9 +50,12 @@ class SimulatedServer:
         return token
 
 
-def prepare_server(folder: Path) -> Path:
-    """Set up a server in `folder`, for `simulated_server` to copy: making keys takes a while."""
-    answers = Answers(url="https://qlmdm.example.com", directory=str(folder / "server"))
+def prepare_server(folder: Path, **more: Any) -> Path:
+    """Set up a server in `folder`, for `simulated_server` to copy: making keys takes a while.
+
+    `more` are other answers to the setup's questions.
+    """
+    answers = Answers(url="https://qlmdm.example.com", directory=str(folder / "server"), **more)
     now = datetime.now(timezone.utc)
     set_up(answers, str(folder / "settings.yml"), now=now, say=lambda _: None)
     return folder

@@ -1,7 +1,8 @@
 """Finds out where the machine is, by the wireless access points around it, if the site asks.
 
-Off unless settings turn it on, and unless there is somebody to encrypt the answer to: the
-place of a person is never sent or kept in the clear.
+Off unless settings turn it on. The collector is registered as private: the agent runs it only
+if there are secret-keepers to encrypt the answer to, so that the place of a person is never
+sent or kept in the clear.
 """
 
 from __future__ import annotations
@@ -36,17 +37,10 @@ class Memory(Protocol):
         """Keep a value, so that the provider need not be asked again."""
 
 
-def collect(
-    host: Host, config: GeolocationSettings, *, keepers: bool = False, memory: Memory | None = None
-) -> JSON:
-    """`state` located, off or unknown, with coordinates, accuracy and source.
-
-    `keepers` says whether there are secret-keepers to encrypt the value to.
-    """
+def collect(host: Host, config: GeolocationSettings, *, memory: Memory | None = None) -> JSON:
+    """`state` located, off or unknown, with coordinates, accuracy and source."""
     if not config.enabled:
         return _off("geolocation is not turned on in the settings")
-    if not keepers:
-        return _off("there are no secret-keepers yet to encrypt a location to")
     # Loaded on use: the settings of this package are read in every cycle, also while it is off.
     from qlmdm_plugins_builtin.collectors.geolocation import provider
     from qlmdm_plugins_builtin.collectors.geolocation.scan import hear
