@@ -124,6 +124,14 @@ def test_a_plugin_that_can_not_be_loaded_is_named() -> None:
     assert judge("collector-failing", client(report={"agent": agent})) is PASS
 
 
+@pytest.mark.parametrize("value", [7, "x", [], {"plugin_failures": 7}, {"plugin_failures": "x"}])
+def test_what_the_agent_says_may_be_anything(value: object) -> None:
+    agent = {"status": "ok", "value": value}
+    assert judge("collector-failing", client(report={"agent": agent})) is PASS
+    failing = {"agent": agent, "x": {"status": "timeout"}}
+    assert judge("collector-failing", client(report=failing)).state == "fail"
+
+
 @pytest.mark.parametrize("broken", [{}, {"status": None}, {"status": 5}])
 def test_a_result_without_a_status_is_a_failure(broken: dict[str, JSON]) -> None:
     assert judge("collector-failing", client(report={"sshd": broken})).state == "fail"

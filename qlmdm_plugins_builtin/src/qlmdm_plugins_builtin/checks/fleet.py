@@ -88,10 +88,16 @@ def judge_collectors(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG
     for result in client.report.values():
         if result.get("status") != "ok":
             return _failing(client.report)
-    agent = client.report.get("agent")
-    if agent is not None and (agent.get("value") or {}).get("plugin_failures"):
+    if _plugin_failures(client.report):
         return _failing(client.report)
     return PASS
+
+
+def _plugin_failures(report: Mapping[str, Mapping[str, JSON]]) -> list[JSON]:
+    """What the client says of plugins that it could not load."""
+    value = report.get("agent", {}).get("value")
+    failures = value.get("plugin_failures") if isinstance(value, dict) else None
+    return failures if isinstance(failures, list) else []
 
 
 def _failing(report: Mapping[str, Mapping[str, JSON]]) -> Verdict:
@@ -103,8 +109,7 @@ def _failing(report: Mapping[str, Mapping[str, JSON]]) -> Verdict:
     mend = "On the machine, see: sudo qlmdm-plugins"
     if failing:
         mend = f"On the machine, see: sudo qlmdm-collect --explain {next(iter(failing))}"
-    agent = report.get("agent", {}).get("value") or {}
-    for failure in agent.get("plugin_failures") or ():
+    for failure in _plugin_failures(report):
         if isinstance(failure, dict):
             name = f"plugin {failure.get('distribution') or '?'}"
             failing[name] = str(failure.get("error") or "failed")[:200]
