@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qlmdm_core.api import JSON, Host, HttpResponse
-from qlmdm_core.testing import RecordedMachine
+from qlmdm_core.testing import RecordedMachine, ReplayHost
 from qlmdm_plugins_builtin.collectors.geolocation import (
     GeolocationSettings,
     collect,
@@ -95,25 +95,39 @@ def test_a_key_that_can_not_be_read_is_unknown(tmp_path: Path, text: str | None)
     assert value["latitude"] is None
 
 
-class Memory:
-    """A memory that holds one value."""
+class Remembering(ReplayHost):
+    """A recorded machine, with what its collector remembers from another run."""
 
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, ...], JSON] = {}
-
-    def recall(self, bssids: tuple[str, ...]) -> JSON | None:
-        return next((v for known, v in self.kept.items() if same_place(known, bssids)), None)
-
-    def remember(self, bssids: tuple[str, ...], value: JSON) -> None:
-        self.kept[bssids] = value
+    def __init__(self, machine: RecordedMachine, kept: JSON = None) -> None:
+        super().__init__(machine.write())
+        self.remember(kept)
 
 
 def test_the_provider_is_not_asked_twice_about_one_place(tmp_path: Path) -> None:
-    memory = Memory()
-    machine = near(tmp_path / "a").http("POST", URL, body=PLACE)
-    first = collect(machine.host(), ON, memory=memory)
+    first = Remembering(near(tmp_path / "a").http("POST", URL, body=PLACE))
+    value = collect(first, ON)
     again = near(tmp_path / "b", bss(SECOND), bss(THIRD))  # nobody answers there
-    assert collect(again.host(), ON, memory=memory) == first
+    assert collect(Remembering(again, first.recall()), ON) == value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at": 0},
+        {"at": 9e12},
+        {"of": ["https://elsewhere.example", 3]},
+        {"bssids": ["00:16:3e:00:00:99"]},
+        {"bssids": None},
+        {"at": "yesterday"},
+    ],
+)
+def test_what_is_old_or_of_elsewhere_or_damaged_is_asked_again(
+    tmp_path: Path, change: dict[str, JSON]
+) -> None:
+    first = Remembering(near(tmp_path / "a").http("POST", URL, body=PLACE))
+    collect(first, ON)
+    kept = {**first.recall(), **change}
+    assert collect(Remembering(near(tmp_path / "b"), kept), ON)["state"] == "unknown"
 
 
 @pytest.mark.parametrize(

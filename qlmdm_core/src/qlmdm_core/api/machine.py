@@ -170,3 +170,16 @@ class Host(Protocol):
         timeout: float = 10.0,
     ) -> HttpResponse:
         """One request to the network; only for collectors whose setting asks for it."""
+
+    def recall(self) -> JSON:
+        """What this collector kept by `remember` in an earlier run; None if there is nothing.
+
+        It may be lost at any time, and is none in a replay and when nothing may be written
+        (`qlmdm-collect --stdout`).
+        """
+
+    def remember(self, value: JSON) -> None:
+        """Keep a small value (at most 64 kB as JSON) for later runs, readable for root only.
+
+        For what is dear to find out twice. What can't be kept is forgotten, without an error.
+        """

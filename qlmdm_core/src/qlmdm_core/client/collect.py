@@ -55,12 +55,13 @@ def collect(
 
 
 def host_maker(
-    replay: str | None = None, record: str | None = None
+    replay: str | None = None, record: str | None = None, memory: str | None = None
 ) -> Callable[[str, FindDistro], Host]:
     """What makes the hosts: of this machine or a recorded one, and recording if asked to.
 
-    Raises `RecordingError` if the one can't be read or the other not be written. The modules
-    are loaded here, once, and not in each collector's process.
+    `memory` is the folder in which collectors on this machine keep what they remember; without
+    one, they remember nothing. Raises `RecordingError` if a recording can't be read, or none be
+    written. The modules are loaded here, once, and not in each collector's process.
     """
     make: Callable[[str, FindDistro], Host]
     if replay is not None:
@@ -72,7 +73,7 @@ def host_maker(
     else:
         from qlmdm_core.host.real import RealHost
 
-        make = partial(_real_host, RealHost)
+        make = partial(_real_host, RealHost, memory)
     if record is None:
         return make
     from qlmdm_core.host.recording import RecordingHost
@@ -83,8 +84,10 @@ def host_maker(
     return lambda name, find_distro: RecordingHost(make(name, find_distro), record)
 
 
-def _real_host(kind: Callable[..., Host], _: str, find_distro: FindDistro) -> Host:
-    return kind(distro=find_distro)
+def _real_host(
+    kind: Callable[..., Host], memory: str | None, name: str, find_distro: FindDistro
+) -> Host:
+    return kind(distro=find_distro, memory=memory and f"{memory}/{name}.json")
 
 
 def _replay_host(
@@ -114,7 +117,7 @@ def collect_to_spool(
         loaded,
         only=only,
         due=lambda descriptor: privacy.allows(descriptor) and history.is_due(descriptor),
-        make_host=host_maker(replay),
+        make_host=host_maker(replay, memory=state.memory_folder()),
     )
     check_names(outcome)
     privacy.answer_for_the_refused(outcome, lambda d: only is None or d.name in only, begun)

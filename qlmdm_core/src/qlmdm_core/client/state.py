@@ -6,6 +6,7 @@
 | `collected.json` | when each collector ran last                      | `collect`             |
 | `private.key`    | key of the hashes of private values; never leaves | `collect`             |
 | `sealed.json`    | what was encrypted to the secret-keepers last     | `collect`             |
+| `memory/`        | what collectors remember; may be deleted          | collectors            |
 | `spool/`         | records that wait for the server                  | `collect`, `submit`   |
 
 It is /var/lib/qlmdm/client, or what `QLMDM_STATE_DIR` names; mode 0700. Whatever changes
@@ -31,6 +32,7 @@ LOCK = "lock"
 COLLECTED = "collected.json"
 PRIVATE_KEY = "private.key"
 SEALED_BEFORE = "sealed.json"
+MEMORY = "memory"
 SPOOL = "spool"
 MAX_BYTES = 4 << 20
 """The most that one of the small files may hold."""
@@ -71,6 +73,15 @@ class State:
     def spool_path(self) -> str:
         """The directory for `Spool`."""
         return os.path.join(self.path, SPOOL)
+
+    def memory_folder(self) -> str:
+        """Where collectors keep what they remember; made if it is not there."""
+        path = os.path.join(self.path, MEMORY)
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise SpoolError(f"{path}: {error.strerror}") from None
+        return path
 
     def lock(self) -> CycleLock:
         """The lock that a cycle holds: `with state.lock(): …`; raises `BusyError` if held."""

@@ -143,6 +143,17 @@ class TracingHost:
         self._tell(f"{method} {url}", answer.error or f"status {answer.status}")
         return answer
 
+    def recall(self) -> JSON:
+        """What is remembered there."""
+        value = self._inner.recall()
+        self._tell("recall what was remembered", "nothing" if value is None else "something")
+        return value
+
+    def remember(self, value: JSON) -> None:
+        """Keep it there."""
+        self._inner.remember(value)
+        self._tell("remember something", "done")
+
 
 def read_trace(path: str) -> list[tuple[str, str]]:
     """The questions and answers in a file, each once; as far as it goes, if its writer died."""

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from qlmdm_core.api import JSON, CommandResult, DistroAdapter, FileStat, HttpResponse, Process
 from qlmdm_core.host import command, procfs
 from qlmdm_core.host.common import DistroHolder, DistroSource, absolute, glob_paths
+from qlmdm_core.host.memory import Memory
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -19,8 +20,10 @@ _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 class RealHost:
     """`api.Host` for the machine that this runs on."""
 
-    def __init__(self, *, distro: DistroSource = None) -> None:
+    def __init__(self, *, distro: DistroSource = None, memory: str | None = None) -> None:
+        """`memory` is the file in which a collector keeps what it remembers; None: it can't."""
         self._distro = DistroHolder(distro)
+        self._memory = Memory(memory)
 
     @property
     def distro(self) -> DistroAdapter | None:
@@ -117,6 +120,14 @@ class RealHost:
         from qlmdm_core.host import network
 
         return network.request(method, url, json=json, headers=headers, timeout=timeout)
+
+    def recall(self) -> JSON:
+        """What the collector kept; see `qlmdm_core.host.memory`."""
+        return self._memory.recall()
+
+    def remember(self, value: JSON) -> None:
+        """Keep it for later runs."""
+        self._memory.remember(value)
 
 
 def _open_regular(path: str) -> int:

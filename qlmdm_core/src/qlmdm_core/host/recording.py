@@ -263,6 +263,13 @@ class RecordingHost:
         self._journal.append("http.json", entry, ("method", "url", "request"))
         return answer
 
+    def recall(self) -> JSON:
+        """Nothing, as in the replay: so all that is needed is asked, and recorded."""
+        return None
+
+    def remember(self, value: JSON) -> None:
+        """Forget it."""
+
 
 def _stat(found: FileStat) -> dict[str, float]:
     return {

@@ -39,6 +39,7 @@ class ReplayHost:
             raise RecordingError(f"{root}: not a directory; expected a recorded machine")
         self._recording = read_recording(root)
         self._distro = DistroHolder(distro)
+        self._memory: JSON = None
         files = os.path.join(root, "files")
         if os.path.lexists(files) and (os.path.islink(files) or not os.path.isdir(files)):
             raise RecordingError(f"{files}: not a directory")
@@ -255,6 +256,16 @@ class ReplayHost:
         if not chosen:
             return HttpResponse(status=0, error="this request is not in the recording")
         return HttpResponse(status=chosen[0].status, body=chosen[0].body, error=chosen[0].error)
+
+    # --- memory --------------------------------------------------------------------------
+
+    def recall(self) -> JSON:
+        """What was kept in this replay: a recording has no memory of its own."""
+        return self._memory
+
+    def remember(self, value: JSON) -> None:
+        """Keep it as long as this object lives."""
+        self._memory = value
 
 
 def _cut(text: str, max_bytes: int) -> tuple[str, bool]:

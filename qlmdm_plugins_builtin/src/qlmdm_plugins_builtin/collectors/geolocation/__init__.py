@@ -7,7 +7,7 @@ sent or kept in the clear.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from qlmdm_core import JSON, Host, unknown
 from qlmdm_plugins_builtin.collectors.geolocation.points import same_place
@@ -16,7 +16,7 @@ from qlmdm_plugins_builtin.collectors.geolocation.settings import GeolocationSet
 if TYPE_CHECKING:
     from qlmdm_plugins_builtin.collectors.geolocation.provider import Place
 
-__all__ = ["GeolocationSettings", "Memory", "collect", "same_place"]
+__all__ = ["GeolocationSettings", "collect", "same_place"]
 
 _METERS_PER_DEGREE = 111_000
 _NOWHERE: dict[str, JSON] = {
@@ -27,17 +27,7 @@ _NOWHERE: dict[str, JSON] = {
 }
 
 
-class Memory(Protocol):
-    """Remembers places for the caller, who knows what may be kept and where."""
-
-    def recall(self, bssids: tuple[str, ...]) -> JSON | None:
-        """An earlier value for (about) these access points, see `same_place`; else None."""
-
-    def remember(self, bssids: tuple[str, ...], value: JSON) -> None:
-        """Keep a value, so that the provider need not be asked again."""
-
-
-def collect(host: Host, config: GeolocationSettings, *, memory: Memory | None = None) -> JSON:
+def collect(host: Host, config: GeolocationSettings) -> JSON:
     """`state` located, off or unknown, with coordinates, accuracy and source."""
     if not config.enabled:
         return _off("geolocation is not turned on in the settings")
@@ -49,7 +39,7 @@ def collect(host: Host, config: GeolocationSettings, *, memory: Memory | None = 
     if heard.why:
         return unknown(heard.why, **_NOWHERE)
     bssids = tuple(point.bssid for point in heard.points)
-    known = memory.recall(bssids) if memory else None
+    known = _recall(host, bssids, config)
     if known is not None:
         return known
     try:
@@ -60,9 +50,28 @@ def collect(host: Host, config: GeolocationSettings, *, memory: Memory | None = 
     if place.why:
         return unknown(place.why, **_NOWHERE)
     value = _located(place, config.decimals, f"wireless access points, by {heard.tool}")
-    if memory:
-        memory.remember(bssids, value)
+    host.remember(
+        {"bssids": list(bssids), "value": value, "at": host.now().timestamp(), "of": _of(config)}
+    )
     return value
+
+
+def _recall(host: Host, bssids: tuple[str, ...], config: GeolocationSettings) -> JSON | None:
+    """The last place, while much the same is heard as then: the provider counts what it is asked,
+    and learns each time where somebody is."""
+    try:
+        kept = host.recall()
+        value, before = kept["value"], [str(bssid) for bssid in kept["bssids"]]
+        age = host.now().timestamp() - float(kept["at"])
+    except (TypeError, KeyError, ValueError):
+        return None  # nothing was remembered, or nothing of ours
+    fresh = 0 <= age < config.remember_for and kept.get("of") == _of(config)
+    return value if fresh and same_place(before, bssids) else None
+
+
+def _of(config: GeolocationSettings) -> JSON:
+    """What an answer depends on beside the access points."""
+    return [config.provider_url, config.decimals]
 
 
 def _off(reason: str) -> JSON:

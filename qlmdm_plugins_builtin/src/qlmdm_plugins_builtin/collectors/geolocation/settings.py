@@ -37,6 +37,12 @@ class GeolocationSettings:
     max_access_points: int = setting(
         20, "So many access points are sent at most: the strongest.", minimum=2, maximum=100
     )
+    remember_for: Duration = setting(
+        Duration(86400.0),
+        "So long the provider isn't asked again while much the same access points are heard: its "
+        "answers are counted, and are dear.",
+        minimum=0.0,
+    )
     decimals: int = setting(
         3,
         "Digits after the point that are kept of a coordinate; 3 are about 100 metres.",

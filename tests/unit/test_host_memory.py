@@ -1,0 +1,67 @@
+"""What a collector remembers: kept between runs, private to root, and never a cause of failure."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qlmdm_core.api import JSON
+from qlmdm_core.host.memory import MAX_BYTES, Memory
+from qlmdm_core.host.real import RealHost
+from qlmdm_core.host.recording import RecordingHost
+
+
+def test_a_later_run_recalls_what_an_earlier_one_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "badge.json"
+    assert RealHost(memory=str(path)).recall() is None
+    RealHost(memory=str(path)).remember({"number": 4711})
+    assert RealHost(memory=str(path)).recall() == {"number": 4711}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["badge.json"]
+
+
+def test_without_a_place_nothing_is_remembered() -> None:
+    host = RealHost()
+    host.remember(1)
+    assert host.recall() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 50_000, b"\xff", b" " * (MAX_BYTES + 1)])
+def test_a_damaged_memory_is_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.json"
+    path.write_bytes(content)
+    assert Memory(str(path)).recall() is None
+
+
+def test_a_memory_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.json").write_text("1")
+    (tmp_path / "m.json").symlink_to("secret.json")
+    assert Memory(str(tmp_path / "m.json")).recall() is None
+    Memory(str(tmp_path / "m.json")).remember(2)
+    assert (tmp_path / "secret.json").read_text() == "1"
+
+
+@pytest.mark.parametrize("value", ["x" * MAX_BYTES, "kept"])
+def test_what_can_not_be_kept_is_forgotten_without_an_error(tmp_path: Path, value: JSON) -> None:
+    folder = tmp_path / "gone"
+    Memory(str(folder / "m.json")).remember(value)
+    assert not folder.exists()
+
+
+def test_what_is_too_large_leaves_the_old_value(tmp_path: Path) -> None:
+    memory = Memory(str(tmp_path / "m.json"))
+    memory.remember(1)
+    memory.remember("x" * MAX_BYTES)
+    assert memory.recall() == 1
+
+
+def test_while_recording_nothing_is_recalled(tmp_path: Path) -> None:
+    """Else the recording would lack what was not asked again."""
+    inner = RealHost(memory=str(tmp_path / "m.json"))
+    inner.remember(1)
+    host = RecordingHost(inner, str(tmp_path / "recorded"))
+    assert host.recall() is None
+    host.remember(2)
+    assert inner.recall() == 1
