@@ -84,6 +84,10 @@ def test_the_index_is_up_to_date() -> None:
     run_tool("expect.py", "--check-index")
 
 
+def test_each_composed_machine_is_what_its_recipe_makes() -> None:
+    run_tool("compose", "--check")
+
+
 def run_tool(*argv: str) -> None:
     done = subprocess.run(
         [sys.executable, str(TOOLS / argv[0]), *argv[1:]], capture_output=True, text=True
