@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from qlmdm_core.api import JSON
 from qlmdm_core.testing import RecordedMachine
-from qlmdm_plugins_builtin.collectors import _interfaces, ip_addresses, network_devices
+from qlmdm_plugins_builtin.collectors import (
+    _interface_model,
+    _interface_tools,
+    _interfaces,
+    ip_addresses,
+    network_devices,
+)
 
 UP = ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"]
 
@@ -175,11 +181,20 @@ GENERAL.TYPE:                           tun
 IP4.ADDRESS[1]:                         10.8.0.6/32
 """
 
+BRIEF = """\
+lo               UNKNOWN        127.0.0.1/8 ::1/128
+eth0@if7         UP             198.51.100.4/22 metric 512 2001:db8::4/64 fe80::1/64
+eth1             DOWN           192.0.2.99/24
+tun0             UNKNOWN        10.8.0.6/32
+"""
+
 
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
         (["ip", "addr"], TEXT),
+        (["ip", "a"], TEXT),
+        (["ip", "-br", "addr"], BRIEF),
         (["ip", "addr", "show"], TEXT),
         (["ip", "-o", "addr", "show"], ONE_LINE),
         (["ifconfig", "-a"], IFCONFIG),
@@ -388,6 +403,72 @@ def test_table_of_nmcli_tells_kinds(tmp_path: Path) -> None:
     assert found == {"acme0": "wifi", "ens3": "ethernet", "lo": "loopback"}
 
 
+def test_connections_in_use_tell_devices_and_others_none(tmp_path: Path) -> None:
+    text = "NAME          UUID  TYPE      DEVICE\nOffice one    4f2a  ethernet  ens3\n"
+    text += "At home       77aa  wifi      wlp2s0\nOld one       12ab  ethernet  --\n"
+    machine = RecordedMachine(tmp_path).command(["nmcli", "connection"], text)
+    found = {d["name"]: d["kind"] for d in network_devices.collect(machine.host())["devices"]}
+    assert found == {"ens3": "ethernet", "wlp2s0": "wifi"}
+    assert ip_addresses.collect(machine.host())["state"] == "unknown"
+
+
+def test_wireless_cards_are_known_by_iwconfig_without_the_names_of_networks(tmp_path: Path) -> None:
+    text = 'lo        no wireless extensions.\n\nacme0     IEEE 802.11abgn  ESSID:"At home"\n'
+    text += "          Mode:Managed  Access Point: 00:16:3E:00:00:07\n"
+    machine = RecordedMachine(tmp_path).command(["iwconfig"], text)
+    value = network_devices.collect(machine.host())
+    assert [(d["name"], d["kind"], d["physical"]) for d in value["devices"]] == [
+        ("acme0", "wifi", True)
+    ]
+    assert "home" not in json.dumps(value)
+
+
+def test_brief_links_tell_hardware_addresses(tmp_path: Path) -> None:
+    text = "lo  UNKNOWN  00:00:00:00:00:00 <LOOPBACK,UP,LOWER_UP>\n"
+    text += "eth0@if3  UP  52:54:00:aa:bb:cc <BROADCAST,MULTICAST,UP,LOWER_UP>\n"
+    machine = RecordedMachine(tmp_path).command(["ip", "-br", "link"], text)
+    found = {d["name"]: d["mac"] for d in network_devices.collect(machine.host())["devices"]}
+    assert found == {"eth0": "52:54:00:aa:bb:cc", "lo": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("192.0.2.4 2001:db8::4 \n", ["192.0.2.4", "2001:db8::4"]), ("host name", None), ("", None)],
+)
+def test_addresses_without_interfaces_by_hostname(
+    tmp_path: Path, text: str, expected: list[str] | None
+) -> None:
+    machine = RecordedMachine(tmp_path).command(["hostname", "-I"], text)
+    value = ip_addresses.collect(machine.host())
+    assert (listed(value) or None) == expected
+    assert value["state"] == ("available" if expected else "unknown")
+    assert all(entry["interface"] is None for entry in value["addresses"])
+
+
+def test_states_of_links_do_not_stand_for_addresses(tmp_path: Path) -> None:
+    table = "DEVICE  TYPE      STATE      CONNECTION\nens3    ethernet  connected  ens3\n"
+    machine = RecordedMachine(tmp_path).command(["nmcli", "device"], table)
+    assert ip_addresses.collect(machine.host())["state"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["    inet 192.0.2.1/24 scope global x", "2: " + "@" * 50_000, "e" * 50_000, " " * 50_000],
+)
+def test_long_outputs_are_read_in_one_pass(line: str) -> None:
+    text = "1: eth0: <UP> mtu 1\n" + f"{line}\n" * (20_000 if len(line) < 99 else 20)
+    for parse in (
+        _interfaces.parse_ip,
+        _interface_tools.parse_ifconfig,
+        _interface_tools.parse_nmcli,
+        _interface_tools.parse_nmcli_table,
+        _interface_tools.parse_nmcli_connections,
+        _interface_tools.parse_iwconfig,
+        _interface_tools.parse_hostname,
+    ):
+        assert len(parse(text)) <= 20_000
+
+
 def test_no_source_is_unknown(tmp_path: Path) -> None:
     value = network_devices.collect(RecordedMachine(tmp_path).host())
     assert (value["state"], value["devices"]) == ("unknown", [])
@@ -419,7 +500,7 @@ def test_thousands_of_interfaces_are_counted_but_not_listed(tmp_path: Path) -> N
     ],
 )
 def test_hardware_addresses(text: str, mac: str) -> None:
-    assert _interfaces.clean_mac(text) == mac
+    assert _interface_model.clean_mac(text) == mac
 
 
 @pytest.mark.parametrize(
@@ -440,7 +521,7 @@ def test_hardware_addresses(text: str, mac: str) -> None:
     ],
 )
 def test_kinds_by_name(name: str, kind: str) -> None:
-    assert _interfaces.kind_of(name) == kind
+    assert _interface_model.kind_of(name) == kind
 
 
 WORDS = [
@@ -454,9 +535,12 @@ WORDS = [
 def test_any_text_is_read_without_an_error(text: str) -> None:
     for parse in (
         _interfaces.parse_ip,
-        _interfaces.parse_ifconfig,
-        _interfaces.parse_nmcli,
-        _interfaces.parse_nmcli_table,
+        _interface_tools.parse_ifconfig,
+        _interface_tools.parse_nmcli,
+        _interface_tools.parse_nmcli_table,
+        _interface_tools.parse_nmcli_connections,
+        _interface_tools.parse_iwconfig,
+        _interface_tools.parse_hostname,
     ):
         interfaces = parse(text)
         ip_addresses.list_addresses(interfaces)

@@ -11,7 +11,8 @@ import json
 
 from qlmdm_core.api import JSON, Host, unknown
 
-from ._interfaces import Address, Interface, kind_of, read
+from ._interface_model import Address, Interface, kind_of
+from ._interfaces import read
 
 ROUTES = (
     # Asked for the way to these, the kernel names the address it would use; nothing is sent.
@@ -117,7 +118,7 @@ def _value(name: str, kind: str, address: Address) -> dict[str, JSON]:
         "prefix": address.prefix,
         "family": address.family,
         "scope": address.scope,
-        "interface": name,
+        "interface": name or None,
         "kind": kind,
         "temporary": "temporary" in address.marks,
     }

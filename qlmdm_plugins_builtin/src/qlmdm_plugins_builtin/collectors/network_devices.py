@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from qlmdm_core.api import JSON, Host, unknown
 
 from . import _udev
-from ._interfaces import Interface, clean_mac, is_random_mac, kind_of, read
+from ._interface_model import Interface, clean_mac, is_random_mac, kind_of
+from ._interfaces import read
 
 SYSFS = "/sys/class/net"
 _MOST = 128
