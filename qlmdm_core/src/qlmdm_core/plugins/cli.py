@@ -30,6 +30,8 @@ EXAMPLES = """\
   qlmdm-plugins --json                    the same, with everything that is known
   qlmdm-plugins --side client             only what runs on clients
   qlmdm-plugins run acme-badge --help     a command that a plugin brings
+  qlmdm-plugins check qlmdm-acme          whether a distribution keeps the contract
+  qlmdm-plugins new acme-badge            write a distribution to begin one's own with
 
 exit status: 0 all is well, 1 something failed, 2 settings or usage"""
 
@@ -44,7 +46,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.base_parser(
         "qlmdm-plugins",
-        "Show the plugins of this machine, or run a command that one of them brings.",
+        "Show the plugins of this machine, run a command of one, check one, or begin a new one.",
         EXAMPLES,
         json=True,
     )
@@ -56,11 +58,21 @@ def _parser() -> argparse.ArgumentParser:
         default=LOAD_SECONDS,
         help=f"how long a plugin may take to load (else {say_duration(LOAD_SECONDS)})",
     )
-    commands = parser.add_subparsers(dest="command", metavar="run")
+    commands = parser.add_subparsers(dest="command", metavar="run|check|new")
     run = cli.add_action(commands, "run", "run NAME …: a command of a plugin")
     # All that follows a NAME is the command's own, --help and --settings too.
     run.add_argument(
         "words", nargs=argparse.REMAINDER, metavar="NAME …", help="the command, and what it takes"
+    )
+    check = cli.add_action(commands, "check", "try out one distribution by all rules", json=True)
+    check.add_argument("distribution", metavar="DISTRIBUTION", help="one that is installed")
+    check.add_argument(
+        "--replay", metavar="DIR", help="collect from a recorded machine, not from this one"
+    )
+    new = cli.add_action(commands, "new", "write a new distribution: plugins, tests, README")
+    new.add_argument("name", metavar="NAME", help="such as acme-badge; it becomes qlmdm-acme-badge")
+    new.add_argument(
+        "--directory", metavar="DIR", default=".", help="where its folder is made (else here)"
     )
     return parser
 
@@ -74,8 +86,12 @@ def _duration(text: str) -> float:
 
 def _main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
-    sides = [args.side] if args.side else list(_GROUPS)
+    if args.command == "new":
+        return _new(args)
     loaded = _settings(args.settings)
+    if args.command == "check":
+        return _check(args, loaded)
+    sides = [args.side] if args.side else list(_GROUPS)
     reports = {side: _probe(side, loaded[side], args.timeout) for side in sides}
     if args.command == "run":
         return _run(args.words, reports)
@@ -98,6 +114,27 @@ def _probe(side: str, loaded: Loaded[Any], timeout: float) -> list[Report]:
             note = f"plugins_off: {word}: no such plugin is installed"
             print(f"qlmdm-plugins: {loaded.file}: {note}", file=sys.stderr)
     return probe(entries, hookspec_module, loaded, timeout=timeout)
+
+
+# --- for those who write plugins -------------------------------------------------------------
+
+
+def _new(args: argparse.Namespace) -> int:
+    from qlmdm_core.plugins.scaffold import write_project
+
+    print("\n".join(write_project(args.name, args.directory)))
+    return 0
+
+
+def _check(args: argparse.Namespace, loaded: Mapping[str, Loaded[Any]]) -> int:
+    from qlmdm_core.plugins.check.command import check
+
+    files = {
+        side: found.file if os.path.lexists(found.file) else None for side, found in loaded.items()
+    }
+    status, text = check(args.distribution, loaded, files, replay=args.replay, as_json=args.json)
+    print(text)
+    return status
 
 
 # --- settings -----------------------------------------------------------------------------
