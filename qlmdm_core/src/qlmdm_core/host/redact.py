@@ -38,6 +38,7 @@ _ASSIGNED = re.compile(
     rf"""(?ix)
     (?P<name> {_WORDS} ["']? [ \t]* (?: = | (?<!passwd)[ ]?: ) [ \t]*)
     (?! (?: yes|no|true|false|none|null|on|off|[01] ) \b)
+    (?! [\[{{] [ \t]* ["'\]}}] )  # a list or object in JSON: what is in it comes for itself
     (?: (?P<quote>["']) (?:\\.|(?!(?P=quote))[^\\\n])* (?P=quote)? | [^\s&,;"'}}\]]+ )"""
 )
 _KEY_BLOCK = re.compile(
@@ -48,6 +49,10 @@ _KEY_BLOCK = re.compile(
 _IN_URL = re.compile(r"(?<=://)([^\s/:@]{1,255}):[^\s/@]{1,1024}@")
 _AUTHORIZATION = re.compile(r"(?i)(\bauthorization[\"']?[ \t]*[:=][ \t]*[\"']?)[^\r\n\"']+")
 _CRYPT = re.compile(r"\$(?:1|2[abxy]|5|6|7|gy|y)\$[^\s:,\"']+")  # crypt(5): a hashed password
+_OLD_CRYPT = re.compile(
+    # The hashes of DES and BSDi look like any word, but for their place in passwd(5), shadow(5).
+    r"(?m)^([A-Za-z_][\w.-]{0,31}\$?:!{0,2})(?:[./0-9A-Za-z]{13}|_[./0-9A-Za-z]{19})(?=:[0-9]*:)"
+)
 
 
 def redact(text: str) -> str:
@@ -61,7 +66,7 @@ def redact(text: str) -> str:
     text = _AUTHORIZATION.sub(rf"\1{REDACTED}", text)
     text = _ASSIGNED.sub(_hide_value, text)
     text = _IN_URL.sub(rf"\1:{REDACTED}@", text)
-    return _CRYPT.sub(REDACTED, text)
+    return _OLD_CRYPT.sub(rf"\1{REDACTED}", _CRYPT.sub(REDACTED, text))
 
 
 def _hide_value(found: re.Match[str]) -> str:
