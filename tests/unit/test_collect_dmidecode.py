@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qlmdm_core.api import JSON
 from qlmdm_core.testing import RecordedMachine
-from qlmdm_plugins_builtin.collectors import dmidecode
+from qlmdm_plugins_builtin.collectors import _dmi, dmidecode
 
 ASK = ["dmidecode", "-t", "bios,system,baseboard,chassis"]
 DUMP = """\
@@ -204,12 +204,12 @@ def test_kernel_without_dmi_is_not_available(tmp_path: Path) -> None:
     ],
 )
 def test_placeholders_are_missing(text: str) -> None:
-    assert dmidecode.clean(text) == ""
+    assert _dmi.clean(text) == ""
 
 
 @pytest.mark.parametrize("text", ["F", "1.0", "X1", "0F259F", "..CN7016.", "ff0a", "None of this"])
 def test_short_and_odd_values_are_kept(text: str) -> None:
-    assert dmidecode.clean(f" {text} ") == text
+    assert _dmi.clean(f" {text} ") == text
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_short_and_odd_values_are_kept(text: str) -> None:
     ],
 )
 def test_portable_by_case_and_battery(number: int, battery: bool, portable: bool | None) -> None:
-    assert dmidecode.is_portable(number, has_battery=battery) is portable
+    assert _dmi.is_portable(number, has_battery=battery) is portable
 
 
 @pytest.mark.parametrize(("scope", "portable"), [(None, True), ("System", True), ("Device", None)])
@@ -268,14 +268,14 @@ def test_virtual_machines_are_told(
     [("10", 10), ("138", 10), ("Notebook", 10), ("notebook", 10), ("", 0), ("x", 0), ("99999", 0)],
 )
 def test_case_is_a_number_or_a_word(text: str, number: int) -> None:
-    assert dmidecode.chassis_number(text) == number
+    assert _dmi.chassis_number(text) == number
 
 
 @given(st.text())
 def test_any_text_is_read(text: str) -> None:
     assert all(dmidecode.parse(text).values())
-    dmidecode.clean(text)
-    dmidecode.chassis_number(text)
+    _dmi.clean(text)
+    _dmi.chassis_number(text)
 
 
 @given(st.sampled_from([name for name, *_ in dmidecode.FIELDS]), st.text(max_size=30))
@@ -283,5 +283,37 @@ def test_what_stands_in_the_tables_comes_out_clean(name: str, text: str) -> None
     _, _, number, key, _ = next(field for field in dmidecode.FIELDS if field[0] == name)
     line = " ".join(text.split())
     found = dmidecode.parse(f"Handle 0x1, DMI type {number}, 9 bytes\nTitle\n\t{key}: {line}\n")
-    if dmidecode.clean(line) and "dmi type" not in line.lower():
-        assert found == {name: dmidecode.clean(line)}
+    if _dmi.clean(line) and "dmi type" not in line.lower():
+        assert found == {name: _dmi.clean(line)}
+
+
+def test_firmware_that_calls_itself_virtual_is_believed() -> None:
+    text = "Handle 0x0000, DMI type 0, 26 bytes\nBIOS Information\n\tVendor: Acme\n"
+    text += "\tCharacteristics:\n\t\tSystem is a virtual machine\n"
+    assert _dmi.is_virtual(dmidecode.parse(text))
+    assert not _dmi.is_virtual(dmidecode.parse(text.replace("System is", "System was")))
+
+
+def test_structures_without_blank_lines_and_tabs_are_told_apart() -> None:
+    text = "Handle 0x01, DMI type 1, 27 bytes\nSystem Information\n  Manufacturer: Acme   \n"
+    text += "  Serial Number: S1\nHandle 0x02, DMI type 4, 48 bytes\nProcessor Information\n"
+    text += "  Manufacturer: Chips\n  Serial Number: S2\nHandle 0x03, DMI type 3, 22 bytes\n"
+    text += "Chassis Information\n  Type: Notebook\n  Serial Number: S3\n"
+    assert dmidecode.parse(text) == {
+        "manufacturer": "Acme",
+        "serial": "S1",
+        "chassis": "Notebook",
+        "chassis_serial": "S3",
+    }
+
+
+def test_warnings_about_broken_tables_are_no_values() -> None:
+    text = "# dmidecode 3.3\nSMBIOS 2.7 present.\nHandle 0x01, DMI type 1, 27 bytes\n"
+    text += "System Information\n\tProduct Name: Pad\n<TRUNCATED>\nInvalid entry length (0). "
+    text += "DMI table is broken! Stop.\n"
+    assert dmidecode.parse(text) == {"product": "Pad"}
+
+
+@pytest.mark.parametrize("line", ["\tSerial Number: x", "Handle 0x1, DMI type 1", "x" * 50_000])
+def test_long_outputs_are_read_in_one_pass(line: str) -> None:
+    assert len(dmidecode.parse(f"{line}\n" * (20_000 if len(line) < 99 else 20))) <= 1

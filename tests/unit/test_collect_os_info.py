@@ -195,3 +195,74 @@ def test_what_it_runs_on(
 def test_any_files_give_a_description(text: str, debian: str) -> None:
     value = os_info.describe(osrelease.parse(text), osrelease.parse(text), debian)
     assert all(v is None or v or v is False or k == "id_like" for k, v in value.items())
+
+
+# --- machines of before os-release ------------------------------------------------------------
+
+LSB_RELEASE = """\
+No LSB modules are available.
+Distributor ID:\tAcme
+Description:\tAcme 12.4
+Release:\t12.4
+Codename:\tanvil
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"etc__alpine-release": "3.4.6\n"}, ("alpine", "3.4.6")),
+        ({"etc__arch-release": ""}, ("arch", None)),
+        ({"etc__slackware-version": "Slackware 14.1\n"}, ("slackware", "14.1")),
+        ({"etc__debian_version": "7.11\n"}, ("debian", "7.11")),
+        ({"etc__debian_version": "jessie/sid\n"}, ("debian", None)),
+        ({"etc__redhat-release": "CentOS release 6.10 (Final)\n"}, ("centos", "6.10")),
+        ({"etc__SuSE-release": "SUSE Linux Enterprise Server 11\n"}, ("suse", "11")),
+    ],
+)
+def test_older_systems_are_known_by_files_of_their_own(
+    tmp_path: Path, files: dict[str, str], expected: tuple[str, str | None]
+) -> None:
+    value = collect(machine(tmp_path, None, **files))
+    assert (value["state"], value["id"], value["version_id"]) == ("available", *expected)
+
+
+def test_lsb_release_is_asked_where_there_is_no_file(tmp_path: Path) -> None:
+    made = machine(tmp_path, None).command(["lsb_release", "-a"], LSB_RELEASE)
+    value = collect(made)
+    assert (value["id"], value["version_id"], value["codename"]) == ("acme", "12.4", "anvil")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Distributor ID:\tn/a\n", "Traceback (most recent call last)\n"]
+)
+def test_lsb_release_that_knows_nothing_leaves_it_unknown(tmp_path: Path, text: str) -> None:
+    value = collect(machine(tmp_path, None).command(["lsb_release", "-a"], text))
+    assert value["state"] == ("available" if "ID" in text and "n/a" not in text else "unknown")
+
+
+@pytest.mark.parametrize(
+    ("release", "lsb", "codename"),
+    [
+        ('ID=debian\nVERSION="8 (jessie)"\n', "", "jessie"),
+        ('ID=centos\nVERSION="7 (Core)"\n', "", None),
+        ("ID=ubuntu\n", "DISTRIB_ID=Ubuntu\nDISTRIB_CODENAME=trusty\n", "trusty"),
+        ("ID=debian\n", "DISTRIB_ID=MX\nDISTRIB_CODENAME=libretto\n", None),
+        (
+            "ID=debian\nVERSION_CODENAME=trixie\n",
+            "DISTRIB_ID=Debian\nDISTRIB_CODENAME=x\n",
+            "trixie",
+        ),
+    ],
+)
+def test_codename_of_systems_that_do_not_set_it(
+    tmp_path: Path, release: str, lsb: str, codename: str | None
+) -> None:
+    value = collect(machine(tmp_path, release, **{"etc__lsb-release": lsb}))
+    assert value["codename"] == codename
+
+
+def test_uname_with_everything_tells_kernel_and_architecture(tmp_path: Path) -> None:
+    text = "Linux host 6.9.1-acme #101 SMP Tue Nov 14 13:30:08 UTC 2023 aarch64 GNU/Linux\n"
+    value = collect(machine(tmp_path, "ID=x\n").command(["uname", "-a"], text))
+    assert (value["kernel"], value["architecture"]) == ("6.9.1-acme", "aarch64")

@@ -37,7 +37,24 @@ _KERNEL = re.compile(r"\d+\.\d+\S*")
 _MACHINE = re.compile(r"[a-z][a-z0-9_]*")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TEMPLATE = re.compile(r"TEMPLATE_\w+|@\w+@")
+_NAMED_VERSION = re.compile(r"[0-9.]+ \(([a-z]+)\)")
+"""Debian's way before it had VERSION_CODENAME: "8 (jessie)"."""
+_MACHINES = re.compile(
+    r"x86_64|i[3-6]86|aarch64|armv\w+|riscv64|ppc64(le)?|s390x|loongarch64|mips\w*"
+)
 _OLD_RELEASE = re.compile(r"(?P<name>.+?)(?: Linux)? release (?P<version>\d[\d.]*)(?:.*)")
+
+
+_NUMBERS = re.compile(r"\d+(\.\d+)*")
+_MARKS = (
+    ("/etc/alpine-release", "alpine"),
+    ("/etc/arch-release", "arch"),
+    ("/etc/slackware-version", "slackware"),
+    ("/etc/SuSE-release", "suse"),
+    ("/etc/gentoo-release", "gentoo"),
+    ("/etc/debian_version", "debian"),
+)
+"""Files by which distributions are known that have no os-release; derivatives keep theirs."""
 
 
 def collect(host: Host) -> JSON:
@@ -70,6 +87,10 @@ def describe(release: Mapping[str, str], lsb: Mapping[str, str], debian: str) ->
     codename = told("VERSION_CODENAME")
     if codename is None and name == "debian" and debian[:1].isalpha():
         codename = debian.partition("/")[0]  # "forky/sid": testing can't be told from sid
+    if codename is None and lsb.get("DISTRIB_ID", "").lower() == name:
+        codename = lsb.get("DISTRIB_CODENAME") or None
+    if codename is None and (match := _NAMED_VERSION.fullmatch(told("VERSION") or "")):
+        codename = match.group(1)
     support_end = told("SUPPORT_END")
     is_debian = name == "debian" or "debian" in like
     lsb_id = lsb.get("DISTRIB_ID", "").lower()
@@ -130,6 +151,9 @@ def architecture(host: Host) -> str | None:
     for text in (_text(host, "/proc/sys/kernel/arch"), host.run(["uname", "-m"]).stdout):
         if _MACHINE.fullmatch(text.strip()):
             return text.strip()
+        # `uname -a` has it, too, near the end.
+        if words := [word for word in text.split()[-4:] if _MACHINES.fullmatch(word)]:
+            return words[0]
     return None
 
 
@@ -172,7 +196,32 @@ def _without_os_release(host: Host, lsb: Mapping[str, str]) -> dict[str, str]:
             "VERSION_ID": match["version"],
             "PRETTY_NAME": text.strip(),
         }
-    return {}
+    for path, name in _MARKS:
+        try:
+            text = host.read(path, max_bytes=4096)
+        except OSError:
+            continue
+        match = _NUMBERS.search(text)
+        return {"ID": name, "VERSION_ID": match.group() if match else ""}
+    return _by_lsb_release(host)
+
+
+def _by_lsb_release(host: Host) -> dict[str, str]:
+    """What the command says, where there is nothing else: it takes a third of a second."""
+    answer = host.run(["lsb_release", "-a"])
+    lines = (line.partition(":") for line in answer.stdout.splitlines() if answer.ok)
+    told = {name.strip(): value.strip() for name, _, value in lines}
+    names = {
+        "Distributor ID": "ID",
+        "Release": "VERSION_ID",
+        "Codename": "VERSION_CODENAME",
+        "Description": "PRETTY_NAME",
+    }
+    found = {names[name]: value for name, value in told.items() if name in names}
+    if not found.get("ID"):
+        return {}
+    found["NAME"], found["ID"] = found["ID"], found["ID"].lower()
+    return {name: value for name, value in found.items() if value.lower() not in ("", "n/a")}
 
 
 def _text(host: Host, path: str) -> str:

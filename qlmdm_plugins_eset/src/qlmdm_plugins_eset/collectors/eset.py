@@ -28,8 +28,10 @@ MAX_ENGINE_AGE = timedelta(days=2)
 """An engine older than this missed its updates: ESET publishes several a day."""
 
 _VERSION = re.compile(r"\b(\d{1,9}(?:\.\d{1,9}){1,4})\b")
-_MODULE = re.compile(r"^\s*(EM\d{3})\s+(\S+)\s+\((\d{8})\)", re.MULTILINE)
-_LICENCE = re.compile(r"^\s*(Status|License Validity|Licence Validity)\s*:\s*(.*\S)", re.MULTILINE)
+_MODULE = re.compile(r"^[ \t]*(EM\d{3})[ \t]+(\S+)[ \t]+\((\d{8})\)", re.MULTILINE)
+_LICENCE = re.compile(
+    r"^[ \t]*(Status|License Validity|Licence Validity)[ \t]*:[ \t]*(.*\S)", re.MULTILINE
+)
 _NO_DAEMON = re.compile(r"user-agent|egui|upd$|lslog$|odscan$|/lic$")
 """Programs of the product that protect nobody while they run."""
 

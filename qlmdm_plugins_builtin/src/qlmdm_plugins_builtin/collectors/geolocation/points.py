@@ -24,6 +24,8 @@ _LIST_SIGNAL = re.compile(r"Signal level[=:]\s*(-?\d+)(?:/(\d+)| dBm)")
 _LIST_NAME = re.compile(r'ESSID:"(.*)"')
 _LIST_FREQUENCY = re.compile(r"Frequency:(\d+(?:\.\d+)?) GHz")
 _WEAKEST = -120
+_LONGEST_LINE = 2000
+"""A row about one access point is far shorter; the patterns for it look back."""
 _RESERVED = ("00:00:5e", "00:00:00")
 """Addresses of protocols (RFC 9542), and none at all."""
 
@@ -128,6 +130,8 @@ def parse_nmcli(text: str) -> list[AccessPoint]:
     """What `nmcli -t -f BSSID,SIGNAL,FREQ,SSID dev wifi list` prints, or the table without -t."""
     found: list[AccessPoint] = []
     for line in text.splitlines():
+        if len(line) > _LONGEST_LINE:
+            continue
         fields = [re.sub(r"\\(.)", r"\1", field) for field in _TERSE.findall(line)]
         if (
             len(fields) > 3

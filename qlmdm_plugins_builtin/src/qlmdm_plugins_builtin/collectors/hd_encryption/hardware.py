@@ -16,7 +16,7 @@ from qlmdm_core.api import JSON, Host
 from .stack import Facts
 from .volumes import Volume
 
-_FLAG = re.compile(r"(\w+)\s*=\s*([YN])\b")
+_FLAG = re.compile(r"\b(\w{1,40})\s{0,9}=\s{0,9}([YN])\b")
 _NVME = re.compile(r"\s*Locking Feature Enabled\s*:\s*(Yes|No)\s*", re.IGNORECASE)
 
 
