@@ -1,0 +1,1 @@
+"""The qlmdm adapter to Fedora, RHEL and their relatives: an example of a third party's adapter."""

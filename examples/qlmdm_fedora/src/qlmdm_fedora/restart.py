@@ -1,0 +1,83 @@
+"""Tells whether an update waits for a restart: by dnf's plugin, else by the kernel."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from qlmdm_core.api import Host, Reboot
+from qlmdm_fedora import dnf
+from qlmdm_fedora.pending import CACHE_ONLY
+from qlmdm_fedora.versions import rpmvercmp
+
+QUESTIONS = (
+    ("dnf", CACHE_ONLY, "needs-restarting", "-r"),
+    ("dnf5", CACHE_ONLY, "needs-restarting", "-r"),
+    ("needs-restarting", "-r"),  # yum-utils (EL 7)
+)
+"""dnf5 always gives this hint, and takes the option for the sake of those who know dnf 4."""
+
+
+def reboot_required(host: Host) -> Reboot:
+    """Whether one of the packages that only a restart puts to use was updated since the start.
+
+    The plugin (dnf-plugins-core, dnf5-plugins) may be missing; then only the kernel counts.
+    """
+    for argv in QUESTIONS:
+        result = host.run(argv, timeout=60.0)
+        if not result.found or result.timed_out:
+            continue
+        hint = dnf.parse_restart(result.stdout)
+        if hint.required is not None:
+            reason = "updated since the start: " + ", ".join(hint.packages) if hint.packages else ""
+            if hint.required and not reason:
+                reason = "dnf says that updates wait for a restart"
+            return Reboot(
+                required=hint.required,
+                reason=reason if hint.required else "",
+                packages=hint.packages,
+            )
+    return _by_kernel(host)
+
+
+def _by_kernel(host: Host) -> Reboot:
+    running = _running(host)
+    if not running:
+        return Reboot(required=None, reason="dnf can't say, nor is the running kernel known")
+    try:
+        folders = host.listdir("/usr/lib/modules")
+    except OSError:
+        folders = []
+    # Only what has a kernel can be booted; a folder of somebody else's modules may stay behind.
+    kernels = [
+        name
+        for name in folders
+        if _flavour(name) == _flavour(running)
+        and (
+            host.exists(f"/usr/lib/modules/{name}/vmlinuz") or host.exists(f"/boot/vmlinuz-{name}")
+        )
+    ]
+    if not kernels:  # a container, or a kernel that is booted from outside
+        return Reboot(required=None, reason="dnf can't say, and no kernel is installed here")
+    newest = max(kernels, key=functools.cmp_to_key(rpmvercmp))
+    if rpmvercmp(newest, running) > 0:
+        return Reboot(
+            required=True,
+            reason=f"the kernel {newest} is installed, {running} is running",
+            packages=("kernel",),
+        )
+    return Reboot(required=False)
+
+
+def _running(host: Host) -> str:
+    try:
+        return host.read("/proc/sys/kernel/osrelease").strip()
+    except OSError:
+        result = host.run(("uname", "-r"))
+        return result.stdout.strip() if result.ok else ""
+
+
+def _flavour(release: str) -> tuple[str, ...]:
+    """What distinguishes kernels that do not follow each other: `+rt`, `+debug`, `uek`."""
+    plus = release.partition("+")[2]
+    return plus, *re.findall(r"uek|\brt\b|amzn", release)
