@@ -236,3 +236,46 @@ def test_any_day_is_recent_or_not_or_of_the_future(day: date, now: datetime) -> 
 def test_no_process_breaks_the_search(argv: list[str], exe: str | None) -> None:
     process = Process(pid=9, argv=tuple(argv), exe=exe)
     assert _service.runs_from(process, "/opt/eset/eea") in (True, False)
+
+
+def test_the_numbers_of_modules_are_no_version_of_the_product() -> None:
+    assert eset.parse_version("EM000\t 1073 (20250909)\tUpdate module\n") is None
+    assert eset.parse_version("EM001\t 2054.1 (20250909)\tAntivirus\n") is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "text", "version"),
+    [
+        (["dpkg-query", "-W", "eea"], "eea\t12.0.13.0\n", "12.0.13.0"),
+        (["rpm", "-q", "efs"], "efs-11.1.4.0-1.x86_64\n", "11.1.4.0"),
+        (["rpm", "-q", "eea"], "package eea is not installed\n", None),
+    ],
+)
+def test_a_package_whose_programs_are_not_in_sight_is_not_absent(
+    tmp_path: Path, argv: list[str], text: str, version: str | None
+) -> None:
+    value = eset.collect(RecordedMachine(tmp_path).command(argv, text).host())
+    assert (value["state"], value["version"]) == ("unknown" if version else "absent", version)
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("● eea.service - ESET\n     Active: active (running) since Mon\n", "running"),
+        ("○ eea.service - ESET\n     Active: inactive (dead)\n", "stopped"),
+        ("× eea.service - ESET\n     Active: failed (Result: exit-code)\n", "stopped"),
+        ("nothing that one knows\n", "unknown"),
+    ],
+)
+def test_the_unit_as_systemctl_shows_it_to_people(tmp_path: Path, text: str, state: str) -> None:
+    machine = RecordedMachine(tmp_path).file("/opt/eset/eea/bin/upd", "")
+    machine.command(["systemctl", "status", "eea"], text, returncode=0)
+    assert eset.collect(machine.host())["state"] == state
+
+
+@pytest.mark.parametrize("line", ["", "EM002", "EM002 1 (20250909", "Status:", " " * 50_000])
+def test_long_outputs_are_read_in_one_pass(line: str) -> None:
+    text = f"{line}\n" * (50_000 if len(line) < 99 else 20)
+    assert eset.parse_modules(text).day is None
+    assert eset.parse_version(text) is None
+    assert eset.parse_licence(text) is None

@@ -157,3 +157,15 @@ def test_no_text_breaks_the_reader_of_settings(text: str) -> None:
 @given(st.lists(st.text()), st.one_of(st.none(), st.text()))
 def test_no_process_breaks_the_search(argv: list[str], comm: str | None) -> None:
     assert prey.is_agent(Process(pid=9, argv=tuple(argv), comm=comm)) is False
+
+
+@pytest.mark.parametrize(("load", "state"), [(None, "unknown"), ("not-found", "absent")])
+def test_settings_alone_are_left_over_only_where_systemd_knows_no_unit(
+    tmp_path: Path, load: str | None, state: str
+) -> None:
+    machine = RecordedMachine(tmp_path).file(prey.CONFIG, "api_key =\ndevice_key =\n")
+    if load:
+        argv = ["systemctl", "show", "-p", "LoadState,ActiveState,SubState", "prey-agent.service"]
+        machine.command(argv, f"LoadState={load}\nActiveState=inactive\nSubState=dead\n")
+    value = prey.collect(machine.host())
+    assert (value["state"], value["registered"]) == (state, False if state == "unknown" else None)

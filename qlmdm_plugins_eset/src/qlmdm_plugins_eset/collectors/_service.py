@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -9,6 +10,8 @@ from typing import Literal, TypeAlias
 from qlmdm_core import Host, Process
 
 State: TypeAlias = Literal["running", "stopped", "absent", "unknown"]
+_ACTIVE = re.compile(r"^[ \t]{0,20}Active: ([a-z]{1,20})\b", re.MULTILINE)
+_NO_UNIT = re.compile(r"^Unit \S{1,200} could not be found|Loaded: not-found", re.MULTILINE)
 _UP = ("active", "reloading", "activating", "refreshing")
 
 
@@ -68,7 +71,19 @@ def ask_unit(host: Host, name: str) -> Unit:
             return Unit(unit, exists, state)
         if answer.found and answer.returncode == 4:
             return Unit(unit, False, "inactive")
+    for argv in (["systemctl", "status", unit], ["systemctl", "status", name]):
+        answer = host.run(argv, timeout=5.0)
+        if answer.found and (found := parse_status(answer.stdout + answer.stderr, unit)):
+            return found
     return Unit(unit)
+
+
+def parse_status(text: str, name: str) -> Unit | None:
+    """The unit in what `systemctl status` printed; None if that says nothing. Never raises."""
+    if _NO_UNIT.search(text):
+        return Unit(name, False, "inactive")
+    match = _ACTIVE.search(text)
+    return Unit(name, True, match[1]) if match else None
 
 
 def is_there(host: Host, paths: Sequence[str]) -> bool | None:

@@ -77,7 +77,12 @@ def collect(host: Host) -> JSON:
     order = ("running", "unknown", "stopped", "absent")
     product, finding, unit = min(found, key=lambda item: order.index(item[1].state))
     if finding.state == "absent":
-        return _value(finding, None, unit)
+        packaged = _packaged(host)
+        if packaged is None:
+            return _value(finding, None, unit)
+        product, unit = packaged, Unit(f"{packaged.key}.service")
+        why = f"the package {packaged.key} is installed, but none of its programs is in sight"
+        finding = Finding("unknown", why)
     version = _version(host, product)
     engine = _engine(host, product)
     up_to_date = is_recent(engine.day, host.now())
@@ -105,6 +110,16 @@ def _find(host: Host, product: Product) -> tuple[Finding, Unit]:
         return runs_from(process, product.folder) and not _NO_DAEMON.search(program)
 
     return state_of(host, installed, unit, is_daemon), unit
+
+
+def _packaged(host: Host) -> Product | None:
+    """The product that the package manager knows, where none of its files is in sight."""
+    for product in PRODUCTS[:2]:
+        for argv in (["dpkg-query", "-W", product.key], ["rpm", "-q", product.key]):
+            answer = host.run(argv, timeout=10.0)
+            if answer.ok and parse_version(answer.stdout):
+                return product
+    return None
 
 
 def _value(finding: Finding, product: Product | None, unit: Unit) -> dict[str, JSON]:
@@ -139,8 +154,8 @@ def _version(host: Host, product: Product) -> str | None:
 
 
 def parse_version(text: str) -> str | None:
-    """The first version number in what a tool printed. Never raises."""
-    found = _VERSION.search(text)
+    """The first version number in what a tool printed; none in a list of modules."""
+    found = None if _MODULE.search(text) else _VERSION.search(text)
     return found[1] if found else None
 
 

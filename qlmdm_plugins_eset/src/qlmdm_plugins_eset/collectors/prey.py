@@ -38,6 +38,9 @@ def collect(host: Host) -> JSON:
     if finding.state == "stopped" and installed and unit.exists is False:
         # What the uninstaller leaves: its files, but no unit.
         finding = Finding("absent", "its files are there, but no unit that would start it")
+    if finding.state == "absent" and unit.exists is None and host.exists(CONFIG):
+        # What removes it would leave the settings, and whoever installs it writes them first.
+        finding = Finding("unknown", "its settings are there, but none of its programs is in sight")
     there = finding.state != "absent"
     value: dict[str, JSON] = {
         "state": finding.state,
