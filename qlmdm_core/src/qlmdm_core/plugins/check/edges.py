@@ -56,8 +56,8 @@ class Edge:
 class Learned:
     """What a check looks for."""
 
-    fields: dict[str, set[str]] = field(default_factory=dict)
-    """For each collector: the fields of its value."""
+    fields: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    """For each collector: the fields of its value, and the words that each was compared with."""
     words: dict[str, set[str]] = field(default_factory=dict)
     """For each collector: the states that it was compared with."""
     flags: set[str] = field(default_factory=set)
@@ -118,40 +118,50 @@ def learn(
     needs: tuple[str, ...], judge: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 ) -> Learned:
     """Watch `judge(report, flags)`, which never raises, until nothing new is seen."""
-    learned = Learned(fields={name: set() for name in needs}, words={name: set() for name in needs})
+    learned = Learned(fields={name: {} for name in needs}, words={name: set() for name in needs})
     for _ in range(_ROUNDS):
         before = _size(learned)
         states = sorted({word for words in learned.words.values() for word in words})
         for state in [*states[:_MOST_WORDS], "no such state"]:
-            flags = _Spied(dict.fromkeys(learned.flags, "x"), learned.flags.add)
-            judge(_spied_report(learned, state), flags)
+            for known in ((), tuple(learned.flags)):
+                flags = _Spied(dict.fromkeys(known, "x"), learned.flags.add)
+                judge(_spied_report(learned, state, filled=False), flags)
+                judge(_spied_report(learned, state, filled=True), flags)
         if _size(learned) == before:
             break
     return learned
 
 
-def _spied_report(learned: Learned, state: str) -> Mapping[str, Any]:
+def _spied_report(learned: Learned, state: str, *, filled: bool) -> Mapping[str, Any]:
+    """A report that notes what is looked for; `filled`: with some text in each known field."""
+
     def value(name: str) -> Mapping[str, Any]:
-        word = _Word(state)
-        word.heard = learned.words[name]
-        content = {**dict.fromkeys(sorted(learned.fields[name]), "x"), "state": word}
-        return _Spied(content, lambda key: _note(learned.fields[name], key))
+        fields = learned.fields[name]
+        known = {key: _word("x", heard) for key, heard in fields.items()} if filled else {}
+        content = {**known, "state": _word(state, learned.words[name])}
+        return _Spied(content, lambda key: _note(fields, key))
 
     def asked(name: str) -> None:
-        learned.fields.setdefault(name, set())
+        learned.fields.setdefault(name, {})
         learned.words.setdefault(name, set())
 
-    content = {name: entry(value(name)) for name in list(learned.fields)}
-    return _Spied(content, asked)
+    return _Spied({name: entry(value(name)) for name in list(learned.fields)}, asked)
 
 
-def _note(fields: set[str], key: str) -> None:
+def _word(text: str, heard: set[str]) -> _Word:
+    word = _Word(text)
+    word.heard = heard
+    return word
+
+
+def _note(fields: dict[str, set[str]], key: str) -> None:
     if key != "state" and len(fields) < _MOST_FIELDS:
-        fields.add(key)
+        fields.setdefault(key, set())
 
 
 def _size(learned: Learned) -> int:
-    groups = (*learned.fields.values(), *learned.words.values(), learned.flags)
+    heard = [words for fields in learned.fields.values() for words in fields.values()]
+    groups = (*learned.fields.values(), *heard, *learned.words.values(), learned.flags)
     return len(learned.fields) + sum(map(len, groups))
 
 
@@ -189,8 +199,8 @@ def _of_collector(
     for word in sorted(learned.words[name])[:_MOST_WORDS]:
         bare = {"state": word}
         yield Edge(report={**base, name: entry(bare)}, told=f"{name}: {_short(bare)}")
-        for key in sorted(learned.fields[name]):
-            for odd in ODD:
+        for key, heard in sorted(learned.fields[name].items()):
+            for odd in (*ODD, *sorted(heard)[:_MOST_WORDS]):
                 value = {"state": word, key: odd}
                 yield Edge(report={**base, name: entry(value)}, told=f"{name}: {_short(value)}")
         for odd in (None, "x", [{}], {"x": None}):

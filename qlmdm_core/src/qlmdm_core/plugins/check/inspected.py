@@ -18,9 +18,14 @@ from dataclasses import dataclass, field
 
 from qlmdm_core.api import JSON
 from qlmdm_core.plugins.check.findings import Finding, failed
+from qlmdm_core.plugins.guard import failed as as_failure
 
 SECONDS = 120.0
 """For all of one side; each collector and check is tried a few times."""
+
+
+ATTEMPT_SECONDS = 10.0
+"""For one call of a plugin. A collector's own timeout is judged elsewhere."""
 
 
 @dataclass(kw_only=True)
@@ -155,17 +160,28 @@ def _package(name: str) -> str:
     return ".".join(parts[:2]) if parts[0] == "qlmdm_core" else parts[0]
 
 
-def attempt(function: Callable[[], object]) -> str | None:
-    """Call a plugin's code: None, or what it raised and where, in one line."""
-    from qlmdm_core.plugins.guard import failed as as_failure
+class _TooSlowError(BaseException):
+    """Not an Exception: whatever a plugin catches, it must not go on."""
+
+
+def attempt(function: Callable[[], object], seconds: float = ATTEMPT_SECONDS) -> str | None:
+    """Call a plugin's code, for some seconds: None, or what it raised and where, in one line."""
 
     class Origin:
         distribution = name = ""
 
+    def too_slow(*_: object) -> None:
+        raise _TooSlowError(f"still at it after {seconds:g} seconds")
+
+    signal.signal(signal.SIGALRM, too_slow)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         function()
     except BaseException as error:  # noqa: BLE001 - a plugin's SystemExit, too, is its failure
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         failure = as_failure(Origin, "", error)
         where = f" ({failure.trace[-1]})" if failure.trace else ""
         return failure.error + where
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
     return None

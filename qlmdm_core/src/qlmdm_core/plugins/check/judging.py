@@ -14,8 +14,8 @@ from qlmdm_core.plugins.check.findings import Finding, failed, ok
 from qlmdm_core.plugins.check.inspected import attempt
 
 NOW = datetime.fromisoformat(STAMP)
-MAX_EVIDENCE = 16 << 10
-"""Bytes, as JSON: what the audit keeps."""
+SECONDS = 2.0
+"""For one client; the audit judges a hundred thousand a minute."""
 _MOST = 3
 """So many findings of one kind are told for one check."""
 
@@ -23,9 +23,11 @@ _MOST = 3
 def judge_edges(check: AuditCheck) -> Iterator[Finding]:
     """Everything that is wrong with a check, or one line for each rule that it keeps."""
     needs = tuple(check.needs)
-    learned = learn(
-        needs, lambda report, flags: _ignore(attempt(lambda: _ask(check, report, flags)))
-    )
+
+    def watched(report: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+        attempt(lambda: _ask(check, report, flags), SECONDS)  # what it does is judged later
+
+    learned = learn(needs, watched)
     count = 0
     told: dict[str, int] = {}
     for edge in edges(needs, learned):
@@ -40,10 +42,6 @@ def judge_edges(check: AuditCheck) -> Iterator[Finding]:
     for rule in ("edges", "absence", "verdicts", "pure"):
         if rule not in told:
             yield ok(rule, f"{check.name} ({count} reports)" if rule == "edges" else check.name)
-
-
-def _ignore(_: object) -> None:
-    """What a check does while it is watched is judged later."""
 
 
 def _ask(check: AuditCheck, report: Mapping[str, Any], flags: Mapping[str, Any]) -> object:
@@ -63,14 +61,14 @@ def _judge(check: AuditCheck, edge: Edge) -> Iterator[Finding]:
     where = f"check {check.name}, {edge.told}"
     report, flags = copy.deepcopy((edge.report, edge.flags))
     answers: list[object] = []
-    raised = attempt(lambda: answers.append(_ask(check, report, flags)))
+    raised = attempt(lambda: answers.append(_ask(check, report, flags)), SECONDS)
     if raised is not None:
         todo = "Say unknown: whatever it expects may be missing or of another type"
         yield failed("edges", where, f"it raised {raised}", todo)
         return
     if (report, flags) != (edge.report, edge.flags):
         yield failed("pure", where, "it changed the report", "Copy what it changes")
-    attempt(lambda: answers.append(_ask(check, edge.report, edge.flags)))
+    attempt(lambda: answers.append(_ask(check, edge.report, edge.flags)), SECONDS)
     if len(answers) < 2 or answers[0] != answers[1]:
         todo = "A verdict may hang on the client and on now, and on nothing else"
         yield failed("pure", where, "it answered differently when asked again", todo)

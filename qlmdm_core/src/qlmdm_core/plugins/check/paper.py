@@ -11,7 +11,7 @@ from qlmdm_core.plugins.check.findings import Finding, failed, not_checked, ok
 from qlmdm_core.plugins.entries import PluginEntry
 from qlmdm_core.plugins.probe import Report
 
-_CORE = re.compile(r"qlmdm[-_.]core\b\s*(?:\[[^]]*\])?\s*\(?([^;)]*)", re.IGNORECASE)
+_CORE = re.compile(r"qlmdm[-_.]core(?![-_.\w])\s*(?:\[[^]]*\])?\s*\(?([^;)]*)", re.IGNORECASE)
 
 
 def metadata(distribution: str, entries: Sequence[PluginEntry]) -> Iterator[Finding]:
