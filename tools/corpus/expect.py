@@ -68,6 +68,10 @@ def _same(machine: corpus.Machine, only: list[str], write: bool) -> bool:
     for line in lines:
         print(f"{machine}: {line}")
     if write and lines:
+        broken = [n for n, r in whole["collectors"].items() if r["status"] != "ok"]
+        if broken:
+            print(f"{machine}: not written: {', '.join(broken)} failed", file=sys.stderr)
+            return False
         machine.expect(whole)
     return not lines
 

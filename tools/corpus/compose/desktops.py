@@ -236,3 +236,9 @@ def no_display_manager(machine: Machine) -> None:
     """A machine that is set to start none: the alias leads nowhere."""
     argv = ("systemctl", "show", "-p", "Id", "--value", "display-manager.service")
     machine.command(argv, "display-manager.service\n")
+
+
+def daemons(machine: Machine, *paths: str) -> None:
+    """Programs of the system that run, where no systemd knows of them."""
+    for path in paths:
+        machine.daemon(path)

@@ -6,13 +6,19 @@ import arch
 import debian
 import derivatives
 import fedora
+import flavours
+import independent
+import storage
 import ubuntu
 from machine import Recipe
 
 RECIPES: tuple[Recipe, ...] = (
     *ubuntu.RECIPES,
-    *fedora.RECIPES,
-    *arch.RECIPES,
+    *flavours.RECIPES,
     *debian.RECIPES,
     *derivatives.RECIPES,
+    *fedora.RECIPES,
+    *arch.RECIPES,
+    *independent.RECIPES,
+    *storage.RECIPES,
 )

@@ -193,7 +193,7 @@ def iptables(machine: Machine, ipv4: str, ipv6: str | None = None) -> None:
             machine.refused(f"{program}-save", stderr=said, returncode=4)
     for name in ("ip_tables_names", "ip6_tables_names"):
         if machine.root:
-            machine.file(f"/proc/net/{name}", "filter\n")
+            machine.file(f"/proc/net/{name}", "filter\n" if ipv4 else "")
         else:
             machine.unreadable(f"/proc/net/{name}")
 
