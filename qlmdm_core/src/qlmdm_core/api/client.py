@@ -87,6 +87,10 @@ class Reboot:
     """Why it is required (what asks for it), or why it can't be told."""
     packages: tuple[str, ...] = ()
     """The packages that ask for it, as far as the distribution says."""
+    installed_kernel: str | None = None
+    """The kernel that a restart would start, if the adapter can tell."""
+    notes: tuple[str, ...] = ()
+    """What was not looked at, although the answer is no."""
 
 
 @dataclass(frozen=True, kw_only=True)
