@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 from qlmdm_core.api import Host, Reboot
+from qlmdm_plugins_arch import pacman
 
 MODULES = "/usr/lib/modules"
 _OWN = ("vmlinuz", "pkgbase", "modules.dep", "kernel")
 """What a kernel's package puts in its folder, and a leftover of foreign modules has not."""
+_NOTE = "only the kernel was compared: nothing here notes updated libraries"
 
 
 def reboot_required(host: Host) -> Reboot:
-    """Whether the running kernel was replaced: its modules are then gone from the disk."""
+    """Whether the running kernel was replaced. The first that fits decides:
+
+    - its modules are gone, and another kernel's are there: required;
+    - its package (pkgbase) is installed in another version, its modules having been kept by
+      hand or by kernel-modules-hook: required;
+    - its modules are there: not required, as far as the kernel goes;
+    - no kernel is installed at all: it can't be told.
+    """
     try:
         kernel = host.read("/proc/sys/kernel/osrelease").strip()
     except OSError:
@@ -21,13 +32,51 @@ def reboot_required(host: Host) -> Reboot:
         installed = host.listdir(MODULES)
     except OSError as error:
         return Reboot(required=None, reason=f"{MODULES}: {error.strerror}")
+    others = [other for other in installed if other != kernel and _is_kernel(host, other)]
     if _is_kernel(host, kernel):
-        return Reboot(required=False)
-    others = [other for other in installed if _is_kernel(host, other)]
+        return _by_package(host, kernel)
     if not others:
         reason = "no kernel is installed here: a container, or one that is booted from outside"
         return Reboot(required=None, reason=reason)
-    return Reboot(required=True, reason=f"the modules of the running kernel {kernel} are gone")
+    return Reboot(
+        required=True,
+        reason=f"the modules of the running kernel {kernel} are gone",
+        installed_kernel=others[0] if len(others) == 1 else None,
+    )
+
+
+def _by_package(host: Host, kernel: str) -> Reboot:
+    """A kernel whose modules are there: whether its package has moved on."""
+    try:
+        name = host.read(f"{MODULES}/{kernel}/pkgbase").strip()
+    except OSError:
+        name = ""
+    if re.match(r"[a-z0-9@_+][a-z0-9@._+-]*\Z", name):
+        result = host.run(("pacman", "-Q", name))
+        version = pacman.parse_version(result.stdout, name) if result.ok else None
+        if version is not None and not same_kernel(version, kernel):
+            return Reboot(
+                required=True,
+                reason=f"{name} {version} is installed, {kernel} runs",
+                packages=(name,),
+            )
+    return Reboot(required=False, installed_kernel=kernel, notes=(_NOTE,))
+
+
+def same_kernel(version: str, release: str) -> bool:
+    """Whether a package of this version holds the kernel of this release.
+
+    The release is the version, with dots for hyphens or the other way round, and a name behind;
+    a first version of a series has a zero more.
+
+    >>> same_kernel("6.17.7.arch1-1", "6.17.7-arch1-1"), same_kernel("6.12.56-1", "6.12.56-1-lts")
+    (True, True)
+    """
+    ours, theirs = (re.split(r"[.-]", text.rpartition(":")[2]) for text in (version, release))
+    first = len(ours) == 3 and theirs[2:3] == ["0"]  # 6.17-1, of 6.17.0-1-lts
+    if first or (len(ours) > 2 and not ours[2].isdigit()):
+        ours.insert(2, "0")
+    return theirs[: len(ours)] == ours
 
 
 def _is_kernel(host: Host, release: str) -> bool:
