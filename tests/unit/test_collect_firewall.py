@@ -426,6 +426,13 @@ IPTABLES = [
     ("on", "ACCEPT", ['[9:99] -A INPUT -m comment --comment "the \\"rest\\"" -j DROP']),
     ("on", "DROP", ["-A INPUT -p tcp -m recent --rcheck --name knock --seconds 9 -j ACCEPT"]),
     ("on", "DROP", ["-A INPUT -m rpfilter --invert -j DROP", "-A INPUT -j site-in"]),
+    # As people write it in a file; iptables-save puts the target last.
+    (
+        "on",
+        "DROP",
+        ["-A INPUT -j ACCEPT -i lo", '-A INPUT -j ACCEPT -p icmp -m comment --comment "x"'],
+    ),
+    ("off", "ACCEPT", ["-A INPUT -j REJECT --reject-with tcp-reset -p tcp --dport 139"]),
     ("off", "ACCEPT", ["-A INPUT -i lo -j ACCEPT"]),
     ("off", "ACCEPT", ["-A FORWARD -j DROP"]),
     ("off", "ACCEPT", ["-A INPUT -p udp"]),
@@ -606,94 +613,6 @@ COMMIT
     assert collect(machine.host())["ipv4"] == "off"
 
 
-# --- the listing --------------------------------------------------------------------------
-
-LISTED = """Chain INPUT (policy {policy})
-target     prot opt source               destination
-{rules}
-
-Chain FORWARD (policy ACCEPT)
-target     prot opt source               destination
-
-Chain site (2 references)
-target     prot opt source               destination
-"""
-
-
-@pytest.mark.parametrize(
-    ("state", "policy", "rules"),
-    [
-        ("on", "DROP", "ACCEPT     tcp  --  anywhere   anywhere   tcp dpt:ssh"),
-        ("on", "DROP", "ACCEPT     all  --  anywhere   anywhere   ctstate RELATED,ESTABLISHED"),
-        ("on", "DROP", "site       all  --  anywhere   anywhere"),
-        ("off", "ACCEPT", "           udp  --  anywhere   anywhere"),
-        ("off", "ACCEPT", "DROP       all  --  192.0.2.77 anywhere"),
-        ("off", "ACCEPT", "LOG        all  --  anywhere   anywhere   LOG level warning"),
-        # An interface may be hidden in these.
-        ("unknown", "DROP", "ACCEPT     all  --  anywhere   anywhere"),
-        ("unknown", "ACCEPT", "DROP       all  --  anywhere   anywhere"),
-        ("unknown", "ACCEPT", "REJECT     udp"),
-    ],
-)
-def test_the_listing_for_people(tmp_path: Path, state: str, policy: str, rules: str) -> None:
-    text = LISTED.format(policy=policy, rules=rules)
-    machine = RecordedMachine(tmp_path).command(["iptables", "-L"], text)
-    assert collect(machine.host())["ipv4"] == state
-
-
-@pytest.mark.parametrize(
-    ("state", "policy", "rules"),
-    [
-        ("on", "DROP", "   66  6034 ACCEPT  all  --  lo  *  0.0.0.0/0  0.0.0.0/0"),
-        ("on", "ACCEPT", "    1    40 DROP    all  --  *   *  0.0.0.0/0  0.0.0.0/0"),
-        ("on", "ACCEPT", "    1    40 DROP    0    --  !lo *  0.0.0.0/0  0.0.0.0/0"),
-        ("off", "DROP", "    1    40 ACCEPT  all  --  *   *  0.0.0.0/0  0.0.0.0/0"),
-        (
-            "on",
-            "ACCEPT",
-            " 1 40 DROP  all  --  *   *  0.0.0.0/0  0.0.0.0/0  ADDRTYPE match dst-type LOCAL",
-        ),
-        (
-            "off",
-            "ACCEPT",
-            " 1 40 DROP  all  --  *   *  0.0.0.0/0  0.0.0.0/0  ADDRTYPE match dst-type !LOCAL",
-        ),
-        ("off", "ACCEPT", "    0     0 DROP    all  --  lo  *  192.0.2.1  0.0.0.0/0"),
-        ("off", "ACCEPT", "    1    40         all  --  *   *  0.0.0.0/0  0.0.0.0/0"),
-        (
-            "off",
-            "DROP",
-            "    1    40 ACCEPT  tcp  --  *   *  0.0.0.0/0  0.0.0.0/0  limit: avg 3/sec",
-        ),
-    ],
-)
-def test_the_wide_listing_shows_interfaces(
-    tmp_path: Path, state: str, policy: str, rules: str
-) -> None:
-    text = LISTED.format(policy=f"{policy} 0 packets, 0 bytes", rules=rules).replace(
-        "target     prot opt source               destination",
-        " pkts bytes target  prot opt in out source     destination",
-    )
-    machine = RecordedMachine(tmp_path).command(["iptables", "-n", "-v", "-L"], text)
-    assert collect(machine.host())["ipv4"] == state
-
-
-def test_the_listing_of_firewalld_is_known_by_its_order(tmp_path: Path) -> None:
-    rules = """ACCEPT  all  --  anywhere  anywhere  ctstate RELATED,ESTABLISHED,DNAT
-ACCEPT  all  --  anywhere  anywhere
-INPUT_direct  all  --  anywhere  anywhere
-INPUT_ZONES  all  --  anywhere  anywhere
-REJECT  all  --  anywhere  anywhere  reject-with icmp-host-prohibited"""
-    text = LISTED.format(policy="ACCEPT", rules=rules) + "\nChain INPUT_direct (1 references)\n"
-    text += "\nChain INPUT_ZONES (1 references)\n"
-    value = collect(RecordedMachine(tmp_path).command(["iptables", "-L"], text).host())
-    assert (value["ipv4"], value["front_end"]) == ("on", "firewalld")
-    # Somebody opened it by hand: `iptables -I INPUT -j ACCEPT`.
-    opened = text.replace("ACCEPT  all", "ACCEPT  all  --  anywhere  anywhere\nACCEPT  all", 1)
-    value = collect(RecordedMachine(tmp_path / "b").command(["iptables", "-L"], opened).host())
-    assert value["ipv4"] == "unknown"
-
-
 # --- nft's text ---------------------------------------------------------------------------
 
 TEXT = """table inet site {{
@@ -769,155 +688,7 @@ def test_the_text_form_is_asked_for_where_nft_has_no_json(tmp_path: Path) -> Non
     assert collect(machine.host())["state"] == "on"
 
 
-# --- front ends ---------------------------------------------------------------------------
-
-UFW = """Status: active
-Logging: on (low)
-Default: {incoming} (incoming), allow (outgoing), disabled (routed)
-New profiles: skip
-
-To                         Action      From
---                         ------      ----
-22/tcp                     ALLOW IN    Anywhere
-"""
-
-
-@pytest.mark.parametrize(
-    ("incoming", "defaults", "ipv4", "ipv6"),
-    [
-        ("deny", "IPV6=yes\n", "on", "on"),
-        ("reject", 'IPV6="yes"\n', "on", "on"),
-        ("allow", "IPV6=yes\n", "off", "off"),
-        ("deny", "IPV6=no\n", "on", "off"),
-        ("deny", "", "on", "unknown"),
-    ],
-)
-def test_ufw_speaks_where_the_kernel_can_not_be_read(
-    tmp_path: Path, incoming: str, defaults: str, ipv4: str, ipv6: str
-) -> None:
-    machine = RecordedMachine(tmp_path).file("/etc/default/ufw", defaults)
-    machine.command(["ufw", "status", "verbose"], UFW.format(incoming=incoming))
-    value = collect(machine.host())
-    assert (value["ipv4"], value["ipv6"], value["front_end"]) == (ipv4, ipv6, "ufw")
-
-
-@pytest.mark.parametrize(
-    ("defaults", "state"),
-    [('DEFAULT_INPUT_POLICY="DROP"\nIPV6=yes\n', "on"), ("DEFAULT_INPUT_POLICY=ACCEPT\n", "off")],
-)
-def test_the_plain_form_of_ufw_leaves_the_default_to_its_settings(
-    tmp_path: Path, defaults: str, state: str
-) -> None:
-    machine = RecordedMachine(tmp_path).file("/etc/default/ufw", defaults)
-    machine.command(
-        ["ufw", "status"], "Status: active\n\nTo   Action   From\n22   ALLOW   Anywhere\n"
-    )
-    assert collect(machine.host())["state"] == state
-
-
-def test_an_inactive_ufw_is_off_only_where_nothing_else_can_filter(tmp_path: Path) -> None:
-    alone = RecordedMachine(tmp_path / "a").command(["ufw", "status"], "Status: inactive\n")
-    assert collect(alone.host())["state"] == "off"
-    beside = RecordedMachine(tmp_path / "b").command(["ufw", "status"], "Status: inactive\n")
-    beside.command(NFT, stderr="broken", returncode=1)
-    assert collect(beside.host())["state"] == "unknown"
-
-
-def test_settings_of_ufw_alone_prove_nothing(tmp_path: Path) -> None:
-    machine = RecordedMachine(tmp_path, root=False)
-    machine.command(["ufw", "status", "verbose"], stderr="ERROR: You need to be root", returncode=1)
-    machine.file("/etc/ufw/ufw.conf", "# on boot\nENABLED=yes\nLOGLEVEL=low\n")
-    machine.file("/etc/default/ufw", "DEFAULT_INPUT_POLICY=DROP\nIPV6=yes\n")
-    value = collect(machine.host())
-    assert value["state"] == "unknown"
-    assert "ENABLED=yes" in value["reason"]
-
-
-def test_ufw_does_not_outvote_the_rules_that_iptables_shows(tmp_path: Path) -> None:
-    machine = RecordedMachine(tmp_path).command(
-        ["ufw", "status", "verbose"], UFW.format(incoming="deny")
-    )
-    machine.file("/etc/default/ufw", "IPV6=yes\n")
-    machine.command(["iptables-save"], saved()).command(["ip6tables-save"], saved())
-    assert collect(machine.host())["state"] == "off"
-
-
-ZONES = """internal
-  target: default
-  interfaces:
-  sources:
-  services: ssh
-
-office (active)
-  target: {office}
-  interfaces: wlp1s0
-  sources:
-  ports: {ports}
-  rich rules:
-	{rich}
-
-public (default)
-  target: {public}
-  interfaces:
-  sources:
-
-libvirt (active)
-  target: ACCEPT
-  interfaces: virbr0
-  sources:
-
-trusted (active)
-  target: ACCEPT
-  interfaces:
-  sources: 10.1.2.0/24
-"""
-
-
-@pytest.mark.parametrize(
-    ("state", "changes"),
-    [
-        ("on", {}),
-        ("on", {"office": "DROP"}),
-        ("on", {"office": "%%REJECT%%"}),
-        ("off", {"office": "ACCEPT"}),
-        ("off", {"public": "ACCEPT"}),
-        ("off", {"ports": "1-65535/tcp"}),
-        ("off", {"rich": 'rule family="ipv4" accept'}),
-        ("on", {"rich": 'rule family="ipv4" source address="10.0.0.1" accept'}),
-    ],
-)
-def test_firewalld_speaks_where_the_kernel_can_not_be_read(
-    tmp_path: Path, state: str, changes: dict[str, str]
-) -> None:
-    text = ZONES.format(
-        **{"office": "default", "public": "default", "ports": "", "rich": "", **changes}
-    )
-    machine = RecordedMachine(tmp_path, root=False)
-    machine.command(NFT, stderr="Operation not permitted (you must be root)", returncode=1)
-    machine.command(["firewall-cmd", "--list-all-zones"], text)
-    value = collect(machine.host())
-    assert (value["state"], value["front_end"], value["zone"]) == (state, "firewalld", "office")
-
-
-def test_firewalld_that_is_asked_question_by_question(tmp_path: Path) -> None:
-    machine = RecordedMachine(tmp_path, root=False)
-    machine.command(["firewall-cmd", "--state"], "running\n")
-    machine.command(["firewall-cmd", "--get-active-zones"], "home\n  interfaces: enp2s0\n")
-    machine.command(["firewall-cmd", "--get-default-zone"], "public\n")
-    machine.command(["firewall-cmd", "--zone=home", "--get-target"], "default\n")
-    machine.command(["firewall-cmd", "--zone=public", "--get-target"], "DROP\n")
-    assert collect(machine.host())["state"] == "on"
-
-
-def test_firewalld_that_runs_and_tells_no_target_is_unknown(tmp_path: Path) -> None:
-    machine = RecordedMachine(tmp_path).command(["firewall-cmd", "--state"], "running\n")
-    assert collect(machine.host())["state"] == "unknown"
-
-
-def test_firewalld_that_does_not_run_leaves_it_to_the_kernel(tmp_path: Path) -> None:
-    machine = RecordedMachine(tmp_path).command(NFT, nft(table(), chain(policy="drop")))
-    machine.command(["firewall-cmd", "--state"], stderr="not running\n", returncode=252)
-    assert collect(machine.host())["state"] == "on"
+# --- front ends, by their rules --------------------------------------------------------------
 
 
 def test_firewalld_is_known_by_its_table_and_tells_its_zone(tmp_path: Path) -> None:

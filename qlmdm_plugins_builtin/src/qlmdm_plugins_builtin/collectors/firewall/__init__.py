@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qlmdm_core import JSON, Host
+from qlmdm_plugins_builtin.collectors.firewall.fronts import ask_firewalld, ask_ufw
 from qlmdm_plugins_builtin.collectors.firewall.interfaces import external
 from qlmdm_plugins_builtin.collectors.firewall.packets import Condition, covers_ports
+from qlmdm_plugins_builtin.collectors.firewall.service import FrontEnd
 from qlmdm_plugins_builtin.collectors.firewall.sources import (
-    FrontEnd,
     Rules,
-    ask_firewalld,
     ask_iptables,
     ask_legacy,
     ask_nft,
-    ask_ufw,
 )
 from qlmdm_plugins_builtin.collectors.firewall.walk import Finding, Ruleset, State, judge
 from qlmdm_plugins_builtin.collectors.firewall.xtables import TABLES

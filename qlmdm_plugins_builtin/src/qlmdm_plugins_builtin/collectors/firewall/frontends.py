@@ -10,13 +10,28 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_UFW_DEFAULT = re.compile(r"^Default:\s*(\w+) \(incoming\)", re.MULTILINE)
+_UFW_DEFAULT = re.compile(r"^Default: *(\w+) \(incoming\)", re.MULTILINE)
+_UFW_OPEN = re.compile(
+    # To, the interface, the action, and From: "Anywhere (v6) on eth0  ALLOW IN  Anywhere (v6)"
+    r"(?:\[ *\d+\] )?(Anywhere|[01]:65535/(?:tcp|udp))( \(v6\))?(?: on (\S+))? +"
+    r"(?:ALLOW|LIMIT)(?: IN)? +Anywhere(?: \(v6\))? *(?:\(log[^)]*\) *)?(?:#.*)?\Z"
+)
 _ZONE = re.compile(r"^(\S+)(?: \(([^)]*)\))?$")
-_ASSIGNMENT = re.compile(r"^\s*([A-Z0-9_]+)=\s*[\"']?([^\"'#\s]*)", re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^[ \t]*([A-Z0-9_]+)=[ \t]*[\"']?([^\"'#\s]*)", re.MULTILINE)
 _ALL_PORTS = re.compile(r"\b[01]-65535/(?:tcp|udp)\b")
 _RICH_FOR_ALL = re.compile(
     r'rule(?: priority="?-?\d+"?)?(?: family="?ipv[46]"?)?(?: log.*)? accept'
 )
+
+
+@dataclass(frozen=True)
+class OpenRule:
+    """A rule of ufw that lets everybody in, on all ports."""
+
+    interface: str
+    """The only one that it is for; empty: all."""
+    ipv6: bool
+    text: str
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,7 @@ class Ufw:
     incoming: str | None
     """deny, reject or allow; None where the plain form leaves it out."""
     has_ipv6_rules: bool
+    open_rules: tuple[OpenRule, ...] = ()
 
 
 def parse_ufw(text: str) -> Ufw | None:
@@ -36,7 +52,16 @@ def parse_ufw(text: str) -> Ufw | None:
     if first not in ("Status: active", "Status: inactive"):
         return None
     default = _UFW_DEFAULT.search(text)
-    return Ufw(first == "Status: active", default[1] if default else None, "(v6)" in text)
+    return Ufw(
+        active=first == "Status: active",
+        incoming=default[1] if default else None,
+        has_ipv6_rules="(v6)" in text,
+        open_rules=tuple(
+            OpenRule(rule[3] or "", bool(rule[2]), " ".join(rule[0].split()))
+            for rule in map(_UFW_OPEN.match, lines)
+            if rule is not None
+        ),
+    )
 
 
 def parse_assignments(text: str) -> dict[str, str]:
@@ -69,7 +94,7 @@ class Zone:
 def parse_zones(text: str) -> list[Zone]:
     """The zones in `--list-all-zones`, `--list-all`, `--get-active-zones`. Never raises."""
     zones: list[Zone] = []
-    fields: dict[str, str] = {}
+    fields: dict[str, list[str]] = {}
     head: re.Match[str] | None = None
     last = ""
     for line in [*text.splitlines(), "end"]:
@@ -79,14 +104,12 @@ def parse_zones(text: str) -> list[Zone]:
             if head:
                 zones.append(_zone(head, fields))
             head, fields, last = _ZONE.match(line.rstrip()), {}, ""
-        elif ":" in line and not line.startswith("\t"):
-            name, _, value = line.strip().partition(":")
-            if name in _FIELDS:
-                fields[name], last = value.strip(), name
-                continue
-            fields[last] = f"{fields.get(last, '')}\n{line.strip()}"
+            continue
+        name, colon, value = line.strip().partition(":")
+        if colon and name in _FIELDS and not line.startswith("\t"):
+            fields[name], last = [value.strip()], name
         else:
-            fields[last] = f"{fields.get(last, '')}\n{line.strip()}"
+            fields.setdefault(last, []).append(line.strip())
     return [zone for zone in zones if zone.target is not None or zone.interfaces or zone.sources]
 
 
@@ -97,18 +120,16 @@ _FIELDS = {
 }  # fmt: skip
 
 
-def _zone(head: re.Match[str], fields: Mapping[str, str]) -> Zone:
+def _zone(head: re.Match[str], fields: Mapping[str, list[str]]) -> Zone:
     marks = (head[2] or "").split(", ")
-    rich = [line.strip() for line in fields.get("rich rules", "").splitlines()]
+    values = {name: " ".join(lines) for name, lines in fields.items()}
+    open_rule = any(_RICH_FOR_ALL.fullmatch(rule) for rule in fields.get("rich rules", ()))
     return Zone(
         head[1],
         default="default" in marks,
         active="active" in marks,
-        target=fields.get("target"),
-        interfaces=tuple(fields.get("interfaces", "").split()),
-        sources=tuple(fields.get("sources", "").split()),
-        accepts_all=bool(
-            _ALL_PORTS.search(fields.get("ports", ""))
-            or any(_RICH_FOR_ALL.fullmatch(line) for line in rich)
-        ),
+        target=values.get("target"),
+        interfaces=tuple(values.get("interfaces", "").split()),
+        sources=tuple(values.get("sources", "").split()),
+        accepts_all=bool(_ALL_PORTS.search(values.get("ports", ""))) or open_rule,
     )

@@ -1,8 +1,8 @@
 """Reads `iptables -L`, the form that is made for eyes; used when there is no other.
 
 Without `-v` it hides interfaces: `-i lo -j ACCEPT` looks as if it accepted everything, and
-`-i eth1 -j DROP` as if it dropped everything. All rules are opaque then; only where firewalld
-and ufw put the one for the loopback device, their place in the chain tells what they are.
+`-i eth1 -j DROP` as if it dropped everything. All rules are opaque then, but for those whose
+place in the chain tells what they are (`_revealed`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from qlmdm_plugins_builtin.collectors.firewall.xtables import known_target, rule
 
 _CHAIN = re.compile(r"Chain (\S+) \((?:policy ([^\s)]+)|\d+ references)")
 _ANYWHERE = {"anywhere", "0.0.0.0/0", "::/0"}
-_FLAGS = {"--", "-f", "!f"}
+_FLAGS = {"--", "-", "-f", "!f"}
+MAX_LINE = 4000
+"""Characters of a rule that are read. A longer one decides something, but not what."""
 _COMMENT = re.compile(r"/\*.*?\*/")
 _OF_TARGET = re.compile(r"\b(?:reject-with|LOG|NFLOG|ULOG|MARK|CONNMARK|nflog-group)\b.*")
 _PORTS = re.compile(r"(?:multiport )?\b([sd])(?:pts?|ports):?\s*(!)?\s?(\S+)")
@@ -52,14 +54,16 @@ def parse(text: str, family: str) -> Ruleset | None:
             continue
         if key is None:
             return None
-        words = line.split()
-        if "source" in words and "destination" in words:
+        words = line[:MAX_LINE].split()
+        if len(line) > MAX_LINE:
+            rules.setdefault(key, []).append(Rule((_HIDDEN,), "unclear", text=line[:120]))
+        elif "source" in words and "destination" in words:
             header = _Header(("num" in words) + 2 * ("pkts" in words), "in" in words)
         else:
             rules.setdefault(key, []).append(_rule(words, header))
     names = {key[2] for key in chains}
     for key, listed in rules.items():
-        shown = listed if header.interfaces else _with_loopback(key[2], listed)
+        shown = listed if header.interfaces else _revealed(key[2], listed)
         chains[key] = replace(chains[key], rules=tuple(known_target(rule, names) for rule in shown))
     return Ruleset(chains) if chains else None
 
@@ -72,7 +76,7 @@ def _rule(words: list[str], header: _Header) -> Rule:
     conditions = [Condition("protocol", tuple(columns[:1]))]
     columns = columns[1:]
     if columns and columns[0] in _FLAGS:
-        if columns[0] != "--":
+        if columns[0] in ("-f", "!f"):
             conditions.append(Condition("fixed", (Truth.NO.value,), columns[0] == "!f"))
         columns = columns[1:]
     if header.interfaces:
@@ -128,24 +132,57 @@ def _extensions(text: str) -> list[Condition]:
     return found
 
 
-def _with_loopback(chain: str, rules: list[Rule]) -> list[Rule]:
-    """Take hidden interfaces for what they are, where the place of the rule tells it."""
-    shown = list(rules)
-    plain = [rule.conditions[1:] == (_HIDDEN,) for rule in rules]
-    accepts = [plain[at] and rules[at].verdict == "accept" for at in range(len(rules))]
-    if chain == "ufw-before-input" and accepts[:1] == [True]:
-        shown[0] = _for_loopback(rules[0])
-    targets = [rule.target for rule in rules]
-    if chain == "INPUT" and "INPUT_ZONES" in targets:
-        # firewalld: what is established, loopback, its own chains, the reject of the rest.
-        zones = targets.index("INPUT_ZONES")
-        if zones > 1 and accepts[:2] == [False, True]:
-            shown[1] = _for_loopback(rules[1])
-        for at in range(zones + 1, len(rules)):
-            if plain[at] and rules[at].verdict == "drop":
-                shown[at] = replace(rules[at], conditions=rules[at].conditions[:1])
-                break
+def _revealed(chain: str, rules: list[Rule]) -> list[Rule]:
+    """Take hidden interfaces for what they are, where the place of a rule tells it.
+
+    Whoever lets in what is established, and puts rules behind an accept of "everything", has
+    written that one for the loopback device: the rest would be for nothing. The drop of
+    "everything" at the end of such a chain is what it looks like. So are the calls of other
+    chains in INPUT.
+    """
+    plain = [rule.conditions[1:] == (_HIDDEN,) and not _is_narrow(rule) for rule in rules]
+    shown = [
+        _without_hidden(rule) if plain[at] and chain == "INPUT" and rule.target else rule
+        for at, rule in enumerate(rules)
+    ]
+    drop = _final_drop(rules, plain)
+    end = len(rules) - 1 if drop is None else drop
+    accepts = [at for at in range(end) if plain[at] and rules[at].verdict == "accept"]
+    by_ufw = chain == "ufw-before-input" and accepts[:1] == [0]
+    if by_ufw or (len(accepts) == 1 and _knows_states(rules[: end + 1])):
+        shown[accepts[0]] = _for_loopback(rules[accepts[0]])
+    if drop is not None and _knows_states(rules[:drop]):
+        shown[drop] = _without_hidden(rules[drop])
     return shown
+
+
+def _final_drop(rules: list[Rule], plain: list[bool]) -> int | None:
+    """The position of the rule that drops the rest; None if there is none.
+
+    firewalld's is followed by rules that somebody added behind its back, to no effect.
+    """
+    zones = [at for at, rule in enumerate(rules) if rule.target == "INPUT_ZONES"]
+    first = zones[0] if zones else len(rules) - 1
+    drops = (at for at in range(first, len(rules)) if plain[at] and rules[at].verdict == "drop")
+    return next(drops, None)
+
+
+def _is_narrow(rule: Rule) -> bool:
+    """Whether the protocol alone leaves something out."""
+    return rule.conditions[0].values not in (("all",), ("0",))
+
+
+def _knows_states(rules: list[Rule]) -> bool:
+    """Whether one of the rules lets in what belongs to a connection that is known."""
+    return any(
+        rule.verdict == "accept" and condition.field == "ct_state" and "NEW" not in condition.values
+        for rule in rules
+        for condition in rule.conditions
+    )
+
+
+def _without_hidden(rule: Rule) -> Rule:
+    return replace(rule, conditions=rule.conditions[:1])
 
 
 def _for_loopback(rule: Rule) -> Rule:

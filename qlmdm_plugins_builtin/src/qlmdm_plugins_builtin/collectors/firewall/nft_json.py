@@ -16,7 +16,7 @@ from qlmdm_plugins_builtin.collectors.firewall.packets import Condition, Truth, 
 from qlmdm_plugins_builtin.collectors.firewall.walk import Chain, Key, Rule, Ruleset
 
 MAX_ELEMENTS = 64
-"""A longer named set is taken as one whose elements are not shown."""
+"""A longer named set or map is taken as one whose elements are not shown."""
 
 _VERDICTS = {"accept": "accept", "drop": "drop", "reject": "drop", "return": "return"}
 _FEW = ("source", "source_port", "destination_port")
@@ -155,7 +155,7 @@ class _Seen:
         """The elements of a named set, where they are shown (`--terse` leaves them out)."""
         if isinstance(right, str) and right.startswith("@"):
             elements = self.sets.get((key[0], key[1], right[1:]))
-            if isinstance(elements, list) and 0 < len(elements) <= MAX_ELEMENTS:
+            if isinstance(elements, list) and elements and _is_short(elements):
                 return {"set": elements}
         return right
 
@@ -166,7 +166,9 @@ class _Seen:
         body = argument if isinstance(argument, Mapping) else {}
         data = body.get("data")
         if isinstance(data, str):
-            data = {"set": self.sets.get((key[0], key[1], data.lstrip("@")))}
+            named = self.sets.get((key[0], key[1], data.lstrip("@")))
+            # A long map that many rules name would be unfolded as often.
+            data = {"set": named if isinstance(named, list) and _is_short(named) else None}
         elements = data.get("set") if isinstance(data, Mapping) else None
         if not isinstance(elements, list):
             # What the map holds is not shown: for addresses and ports, a few of them.
@@ -189,6 +191,10 @@ class _Seen:
             rule = _verdict(name, target, (*before, *here), text)
             if rule is not None:
                 yield rule
+
+
+def _is_short(elements: list[Any]) -> bool:
+    return len(elements) <= MAX_ELEMENTS
 
 
 def _priority(value: Any) -> int:

@@ -13,6 +13,9 @@ from typing import Any
 from qlmdm_plugins_builtin.collectors.firewall.nft_json import build
 from qlmdm_plugins_builtin.collectors.firewall.walk import Ruleset
 
+MAX_HEAD = 4000
+"""Characters of a line that are looked at for a chain's type, hook and priority."""
+
 _WORD = re.compile(r'"[^"]*"|\{|\}|[^\s{}",]+|,')
 _TABLE = re.compile(r"table\s+(\w+)\s+(\S+)\s*\{")
 _CHAIN = re.compile(r"chain\s+(\S+)\s*\{")
@@ -20,7 +23,6 @@ _BASE = re.compile(
     r"type\s+(\w+)\s+hook\s+(\w+)(?:\s+devices?\s+.*?)?\s+priority\s+([^;]+);"
     r"(?:\s*policy\s+(\w+)\s*;)?"
 )
-_HANDLE = re.compile(r"\s*# handle \d+\s*$")
 _NAMED_PRIORITIES = {
     "raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100,
 }  # fmt: skip
@@ -38,12 +40,17 @@ _ENDS = _VERDICTS | {"jump", "goto", "reject", "queue", "vmap"}
 
 def parse(text: str) -> Ruleset | None:
     """The rules in what nft printed; None if it is not that. Never raises."""
-    lines = [_HANDLE.sub("", line).strip() for line in text.splitlines()]
-    while lines and (not lines[0] or lines[0].startswith("#")):  # iptables-nft's warnings
-        lines.pop(0)
-    if not lines or not _TABLE.match(lines[0]):
+    lines = [_without_handle(line.strip()) for line in text.splitlines()]
+    shown = (line for line in lines if line and not line.startswith("#"))  # iptables-nft's warnings
+    if not _TABLE.match(next(shown, "")):
         return None
     return build(list(_objects(lines)))
+
+
+def _without_handle(line: str) -> str:
+    """The line without what `nft -a` adds to it: `# handle 12`."""
+    before, mark, handle = line.rpartition("# handle ")
+    return before.rstrip() if mark and handle.isdecimal() else line
 
 
 def _objects(lines: list[str]) -> Iterator[dict[str, Any]]:
@@ -62,7 +69,7 @@ def _objects(lines: list[str]) -> Iterator[dict[str, Any]]:
                 chain = found[1]
                 yield {"chain": {**place, "name": chain}}
         elif depth == 2 and chain:
-            if found := _BASE.match(line):
+            if found := _BASE.match(line[:MAX_HEAD]):
                 yield {"chain": {**place, "name": chain, **_base(found)}}
             elif line != "}":
                 yield {"rule": {**place, "chain": chain, "expr": list(_Line(line).statements())}}

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 OTHER_INTERFACE = "?"
 """An interface that no rule names, such as a USB dongle that comes tomorrow."""
@@ -54,7 +55,7 @@ class Condition:
     """One condition of a rule: that a field of the packet has one of these values."""
 
     field: str
-    """A key of `_JUDGES`."""
+    """A key of `_JUDGES`, or source or destination."""
     values: tuple[str, ...] = ()
     negated: bool = False
 
@@ -63,9 +64,22 @@ class Condition:
         if self.negated and (self.field == "listed" or any(v[:1] == "@" for v in self.values)):
             # Who is not in a list: most, but the list may be that of a country.
             return Truth.SOMETIMES
-        judge = _JUDGES.get(self.field)
-        found = judge(self.values, packet) if judge else Truth.PARTLY
+        if self.field in ("source", "destination"):
+            found = _address(self, packet)
+        else:
+            judge = _JUDGES.get(self.field)
+            found = judge(self.values, packet) if judge else Truth.PARTLY
         return _NEGATED.get(found, found) if self.negated else found
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int, int] | None]:
+        """The values as networks: a rule is tried with many packets, and parsing takes long."""
+        return [_network(value) for value in self.values]
+
+    @cached_property
+    def anywhere(self) -> set[str]:
+        """The families of whose internet the values hold most."""
+        return {family for family in _SAMPLES if _from_anywhere(self.spans, family)}
 
 
 def fixed(truth: Truth) -> Condition:
@@ -111,11 +125,14 @@ _SAMPLES = {
         "2001:4f8:3:7::5", "2400:cb00:20::9", "2600:1f18:a::7", "2804:14c::3", "2a01:4f8:1::2",
     ),
 }  # fmt: skip
-_NEVER_OURS = {
+_NEVER_OURS = (
     # Packets to these are not for this host alone, or never come from outside.
-    "ip": ("127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"),
-    "ip6": ("::1/128", "ff00::/8"),
-}
+    (4, 0x7F000000, 0x7FFFFFFF),  # 127.0.0.0/8
+    (4, 0xE0000000, 0xEFFFFFFF),  # 224.0.0.0/4
+    (4, 0xFFFFFFFF, 0xFFFFFFFF),  # 255.255.255.255
+    (6, 1, 1),  # ::1
+    (6, 0xFF << 120, (1 << 128) - 1),  # ff00::/8
+)
 _LONG_LIST = 200
 """So many networks are a list of hosts or of a country, and not the internet."""
 _LOW_PORTS = (1, 1023)
@@ -169,33 +186,29 @@ def _network(
     return network.version, int(network[0]), int(network[-1])
 
 
-def _from_anywhere(values: tuple[str, ...], family: str) -> bool:
-    if len(values) > _LONG_LIST:
+def _from_anywhere(spans: Sequence[tuple[int, int, int] | None], family: str) -> bool:
+    wide = [span for span in spans if span and span[1] < span[2]]
+    if len(spans) > _LONG_LIST or not wide:
         return False
-    spans = [span for span in map(_network, values) if span]
     held = 0
     for sample in _SAMPLES[family]:
         address = ipaddress.ip_address(sample)
         held += any(
             version == address.version and low <= int(address) <= high
-            for version, low, high in spans
+            for version, low, high in wide
         )
     return held * 2 > len(_SAMPLES[family])
 
 
-def _source(values: tuple[str, ...], packet: Packet) -> Truth:
-    return _yes(_from_anywhere(values, packet.family))
-
-
-def _destination(values: tuple[str, ...], packet: Packet) -> Truth:
-    if _from_anywhere(values, packet.family):
+def _address(condition: Condition, packet: Packet) -> Truth:
+    if packet.family in condition.anywhere:
         return Truth.YES
-    never = [span for span in map(_network, _NEVER_OURS[packet.family]) if span]
-    for value in values:
-        span = _network(value)
+    if condition.field == "source":
+        return Truth.NO
+    for span in condition.spans:
         if span is None or not any(
             span[0] == version and low <= span[1] and span[2] <= high
-            for version, low, high in never
+            for version, low, high in _NEVER_OURS
         ):
             return Truth.PARTLY  # it may be this host's own address
     return Truth.NO
@@ -211,11 +224,14 @@ def _ports(value: str) -> tuple[int, int] | None:
 
 def covers_ports(values: Iterable[str], low: int, high: int) -> bool:
     """Whether most ports from `low` to `high` are among the values."""
-    covered: set[int] = set()
-    for span in map(_ports, values):
-        if span:
-            covered.update(range(max(low, span[0]), min(high, span[1]) + 1))
-    return len(covered) * 2 > high - low + 1
+    spans = (span for span in map(_ports, values) if span)
+    covered, end = 0, low - 1
+    for first, last in sorted(spans):
+        first, last = max(first, end + 1), min(last, high)
+        if first <= last:
+            covered += last - first + 1
+            end = last
+    return covered * 2 > high - low + 1
 
 
 def _destination_port(values: tuple[str, ...], _packet: Packet) -> Truth:
@@ -282,8 +298,6 @@ _JUDGES = {
     "protocol": _protocol,
     "in_interface": _in_interface,
     "out_interface": _out_interface,
-    "source": _source,
-    "destination": _destination,
     "source_port": _source_port,
     "destination_port": _destination_port,
     "ct_state": _ct_state,

@@ -24,6 +24,8 @@ State: TypeAlias = Literal["on", "off", "unknown"]
 Key: TypeAlias = "tuple[str, str, str]"
 """Family, table and name of a chain."""
 
+MAX_INTERFACES = 32
+"""Interfaces that are tried; a machine with more of them is no laptop, and takes long."""
 MAX_DEPTH = 32
 """Jumps within jumps that are followed; the kernel allows 16 (NFT_JUMP_STACK_SIZE)."""
 
@@ -130,7 +132,10 @@ def judge(ruleset: Ruleset, family: str, interfaces: Iterable[str]) -> Finding:
     early = ruleset.called_at(family, "ingress")
     closed: dict[str, None] = {}
     doubt = ""
-    for packet in unasked_packets(family, interfaces):
+    names = list(interfaces)
+    if len(names) > MAX_INTERFACES:
+        doubt = f"only {MAX_INTERFACES} of {len(names)} interfaces were tried"
+    for packet in unasked_packets(family, names[:MAX_INTERFACES]):
         fates = [_fate(ruleset, chain, packet) for chain in chains]
         if drops := [fate.why for fate in fates if fate.state == "on"]:
             closed[drops[0]] = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 from qlmdm_plugins_builtin.collectors.firewall.packets import Condition, Truth, fixed
 from qlmdm_plugins_builtin.collectors.firewall.walk import Chain, Key, Rule, Ruleset
@@ -75,7 +76,7 @@ _NO_CONDITION = {
     "--name", "--mask", "--rsource", "--rdest", "--algo", "--from", "--to", "--icase", "--mode",
     "--packet", "--kerneltz", "--utc", "--contiguous", "--loose", "--validmark", "--accept-local",
     "--return-nomatch", "--limit-iface-in", "--dir", "--strict", "--nfacct-name", "--rt-segsleft",
-    "--update-counters", "--update-subcounters",
+    "--update-counters", "--update-subcounters", "--reject-with",
 }  # fmt: skip
 
 _PARTLY_BY_NAME = {"socket", "unclean", "eui64", "osf", "ndpi"}
@@ -111,17 +112,13 @@ def parse(text: str, family: str, source: str) -> Ruleset | None:
             rules.setdefault(key, []).append(_rule(words[2:], line))
         elif line and line != "COMMIT":
             return None
+    names: dict[tuple[str, str], set[str]] = {}
+    for key in (*chains, *rules):
+        names.setdefault(key[:2], set()).add(key[2])
     for key, found in rules.items():
         chain = chains.get(key) or _chain(key, key[1].rsplit(" ", 1)[-1], "ACCEPT")
-        targets = {other[2] for other in (*chains, *rules) if other[:2] == key[:2]}
-        chains[key] = Chain(
-            key,
-            tuple(known_target(rule, targets) for rule in found),
-            chain.hook,
-            chain.kind,
-            chain.priority,
-            chain.policy,
-        )
+        shown = tuple(known_target(rule, names[key[:2]]) for rule in found)
+        chains[key] = replace(chain, rules=shown)
     return Ruleset(chains, tuple(notes))
 
 
@@ -160,6 +157,7 @@ def _words(line: str) -> Iterator[tuple[str, bool]]:
 def _rule(words: list[tuple[str, bool]], text: str) -> Rule:
     """A rule from the words after its chain's name."""
     conditions: list[Condition] = []
+    target, goto = "", False
     position, negated = 0, False
     while position < len(words):
         word = words[position][0]
@@ -172,13 +170,15 @@ def _rule(words: list[tuple[str, bool]], text: str) -> Rule:
             arguments.append(words[position][0])
             position += 1
         if word in ("-j", "--jump", "-g", "--goto"):
-            target = arguments[0] if arguments else ""
-            return rule_with_target(target, word in ("-g", "--goto"), conditions, text)
+            target, goto = arguments[0] if arguments else "", word in ("-g", "--goto")
+            if target not in _ACCEPT:
+                break  # the rest are options of the target
+            continue  # people, unlike iptables-save, write conditions behind it
         if arguments[:1] == ["!"]:  # the form of before 1.4.3: `-s ! 10.0.0.1`
             negated, arguments = True, arguments[1:]
         conditions += _conditions(word, arguments, negated)
         negated = False
-    return Rule(tuple(conditions), "next", text=text)
+    return rule_with_target(target, goto, conditions, text)
 
 
 def _is_option(word: tuple[str, bool]) -> bool:
