@@ -162,7 +162,7 @@ def test_a_repository_without_lists_is_unknown_though_dnf_is_content(tmp_path: P
         "Error: Cache-only enabled but no cache for 'updates'\nIgnoring repositories: updates\n"
     )
     found = updates(in_order(machine(tmp_path), stderr=stderr))
-    assert (found.state, found.updates) == ("unknown", 0)
+    assert (found.state, found.updates) == ("unknown", None)
     assert found.reason == "dnf has no lists of updates; run: sudo dnf makecache"
 
 

@@ -47,6 +47,7 @@ class FedoraAdapter:
             reason = waiting.problem or _doubt(host, waiting)
         elif waiting.problem:
             waiting = replace(waiting, notes=(*waiting.notes, waiting.problem))
+        known = bool(waiting.upgrades) or not waiting.problem
         return Updates(
             state="updates_available"
             if waiting.upgrades
@@ -54,8 +55,8 @@ class FedoraAdapter:
             if reason
             else "up_to_date",
             reason=reason,
-            updates=len(waiting.upgrades) if waiting.answered else None,
-            security_updates=waiting.security if waiting.answered else None,
+            updates=len(waiting.upgrades) if known else None,
+            security_updates=waiting.security if known else None,
             packages=waiting.upgrades,
             held=repositories.held(host),
             cache_age_seconds=waiting.age_seconds,

@@ -55,8 +55,6 @@ class Pending:
     age_seconds: int | None = None
     problem: str = ""
     """Why an empty list proves nothing."""
-    answered: bool = True
-    """dnf could be asked at all."""
     notes: tuple[str, ...] = ()
 
 
@@ -65,10 +63,10 @@ def ask(host: Host) -> Pending:
     result = _check(host)
     known = repositories.examine(host, dnf5=is_dnf5(host, result))
     if result.returncode not in (0, UPDATES_WAIT) or result.timed_out or result.truncated:
-        return Pending(known=known, problem=_failure(result), answered=False)
+        return Pending(known=known, problem=_failure(result))
     check = dnf.parse_check(result.stdout)
     if result.returncode == UPDATES_WAIT and not check.upgrades and not check.replacements:
-        return Pending(known=known, problem="dnf's list is not understood", answered=False)
+        return Pending(known=known, problem="dnf's list is not understood")
     advisories = _advisories(host, known) if check.upgrades else frozenset()
     upgrades = tuple(_packages(host, check.upgrades, advisories, known))
     left_out = dnf.repositories_left_out(result.stderr)
