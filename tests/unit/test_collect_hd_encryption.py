@@ -698,6 +698,12 @@ def test_no_root_in_sight_is_unknown(laptop: Laptop) -> None:
     assert laptop.collect()["state"] == "unknown"
 
 
+def test_encrypted_home_does_not_stand_for_a_root_out_of_sight(laptop: Laptop) -> None:
+    laptop.disk("sda", "sda1").mapping(0, "h", LUKS + "h", "sda1")
+    value = laptop.mount("/home", "/dev/mapper/h", "ext4", "253:0").collect()
+    assert (value["state"], states(value)) == ("unknown", {"/home": "encrypted"})
+
+
 def test_empty_machine_is_unknown(tmp_path: Path) -> None:
     value = hd_encryption.collect(RecordedMachine(tmp_path).host())
     assert value["state"] == "unknown"
