@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from qlmdm_core.api import JSON
 from qlmdm_core.testing import RecordedMachine
+from qlmdm_plugins_builtin.client_settings import CertificatesSettings
 from qlmdm_plugins_builtin.collectors import certificates
 from qlmdm_plugins_builtin.collectors.certificates import is_der, parse_pem
 from qlmdm_plugins_builtin.collectors.certificates.der import DerError, read_certificate
-from qlmdm_plugins_builtin.collectors.certificates.settings import CertificatesSettings
 
 PATH = "/etc/ssl/site/www.pem"
 

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterable
 
 from qlmdm_core.api import JSON, Host, unknown
+from qlmdm_plugins_builtin.client_settings import CertificatesSettings
 from qlmdm_plugins_builtin.collectors.certificates.der import (
     Certificate,
     DerError,
     read_certificate,
 )
-from qlmdm_plugins_builtin.collectors.certificates.settings import CertificatesSettings
 
 MOST_FILES = 200
 MOST_CERTIFICATES = 300
