@@ -103,7 +103,7 @@ DUMPS = {
 MAIN = "/etc/ssh/sshd_config"
 FILES: dict[str, tuple[bool | None, bool | None]] = {
     "sshd_config-complete-rhel.txt": (True, False),
-    "sshd_config-generic.txt": (True, False),
+    "sshd_config-generic.txt": (True, None),  # RHEL 7: `#PermitRootLogin yes` is its default
     "sshd_config-include-globs.txt": (True, False),
     "sshd_config-sadm-arch.txt": (False, False),
 }

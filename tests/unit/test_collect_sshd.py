@@ -584,3 +584,101 @@ def test_no_configuration_file_breaks_the_collector(
 ) -> None:
     machine = running(tmp_path_factory.mktemp("machine")).file(MAIN, text)
     assert collect(machine.host())["state"] == "running"
+
+
+# --- what large and wrong files must not do -------------------------------------------------
+
+
+def test_files_that_include_each_other_many_times_end(tmp_path: Path) -> None:
+    machine = running(tmp_path).file(MAIN, f"Include {MAIN}\n" * 1000)
+    value = collect(machine.host())
+    assert value["password_login"] is None
+    assert "included" in value["reason"]
+
+
+def test_a_file_included_again_and_again_is_read_a_limited_number_of_times(tmp_path: Path) -> None:
+    machine = running(tmp_path).file(MAIN, "Include /etc/ssh/part\n" * 5000)
+    machine.file("/etc/ssh/part", "X11Forwarding no\n")
+    found = config.read(machine.host())
+    assert len(found.files) == config.MOST_FILES
+    assert "too many" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"Match User a{n}\nPasswordAuthentication no\n" for n in range(20_000)),
+        "Match User " + ",".join(f"a{n}" for n in range(20_000)) + "\nPasswordAuthentication no\n",
+    ],
+)
+def test_more_match_blocks_than_can_be_tried_leave_it_unknown(tmp_path: Path, text: str) -> None:
+    machine = running(tmp_path).command(["sshd", "-T"], dump()).file(MAIN, text)
+    value = collect(machine.host())
+    assert (value["password_login"], value["root_password_login"]) == (None, None)
+    assert "more Match blocks" in value["reason"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('Banner "a b" c # d', ("a b", "c")),
+        ('Banner "a b', ("a b",)),
+        (r'Banner "a\"b" c', (r"a\"b", "c")),
+        ('Banner "' + r"\"" * 100_000, (r"\"" * 100_000,)),
+        ("Banner a#b", ("a#b",)),
+    ],
+)
+def test_quoted_words_of_a_line(text: str, words: tuple[str, ...]) -> None:
+    assert list(config.parse_lines(text)) == [(1, "banner", words)]
+
+
+def test_numbers_that_are_none_are_passed_over(tmp_path: Path) -> None:
+    huge = "9" * 5000
+    machine = RecordedMachine(tmp_path).command(SHOW, shown(sshd_service="active"))
+    machine.command(["sshd", "-T"], dump(port=huge)).command(
+        SS, f"LISTEN 0 128 0.0.0.0:{huge} 0.0.0.0:*\n"
+    )
+    machine.file("/etc/passwd", f"a:x:{huge}:1::/:/bin/sh\nb:x:²:1::/:/bin/sh\n")
+    machine.file(MAIN, "Match User a\nPasswordAuthentication no\n")
+    value = collect(machine.host())
+    assert (value["state"], value["ports"]) == ("running", [])
+
+
+def test_a_pattern_that_is_too_long_for_sshd_fits_nobody() -> None:
+    assert accounts.in_list("ada", "ada")
+    assert not accounts.in_list("x" * 2000 + ",ada", "ada")
+
+
+# --- versions and distributions ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kbd", "challenge", "password"),
+    [("no", "no", False), ("no", "yes", True), ("yes", "no", True)],
+)
+def test_both_names_of_one_setting_are_one_setting(
+    tmp_path: Path, kbd: str, challenge: str, password: bool
+) -> None:
+    settings = dump(kbdinteractiveauthentication=kbd, challengeresponseauthentication=challenge)
+    value = collect(running(tmp_path).command(["sshd", "-T"], settings).host())
+    assert value["password_login"] is password
+    said = value["evidence"]["settings"]["kbdinteractiveauthentication"]
+    assert said == ("yes" if password else "no")
+
+
+@pytest.mark.parametrize(
+    ("text", "release", "root"),
+    [
+        ("#PermitRootLogin prohibit-password\n", "ID=arch\n", False),
+        ("#PermitRootLogin yes\n", "ID=debian\n", None),
+        ("", 'ID="rhel"\nVERSION_ID="7.9"\n', None),
+        ("", 'ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="8.10"\n', None),
+        ("", 'ID="rhel"\nVERSION_ID="9.4"\n', False),
+        ("PermitRootLogin no\n", 'ID="rhel"\nVERSION_ID="7.9"\n', False),
+    ],
+)
+def test_default_for_root_is_not_guessed_where_it_may_be_the_old_one(
+    tmp_path: Path, text: str, release: str, root: bool | None
+) -> None:
+    machine = by_files(tmp_path, sshd_config=text).file("/etc/os-release", release)
+    assert logins_of(machine) == (True, root)

@@ -28,6 +28,9 @@ KEYWORDS = (
 _MAX_CASES = 256
 """Combinations of blocks in doubt that are tried; more than this, nobody writes."""
 
+_LONGEST_PATTERN = 1023
+"""A list with a longer one fits nobody (match.c: match_pattern_list)."""
+
 _PLACES = ("address", "host")
 
 
@@ -73,6 +76,8 @@ def in_list(patterns: str, name: str) -> bool:
     """Whether a name is in a list such as `a*,!ab` (ssh_config(5), PATTERNS)."""
     found = False
     for pattern in patterns.split(","):
+        if len(pattern) > _LONGEST_PATTERN:
+            return False
         if fnmatch.fnmatchcase(name, pattern.removeprefix("!").replace("[", "[[]")):
             if pattern.startswith("!"):
                 return False

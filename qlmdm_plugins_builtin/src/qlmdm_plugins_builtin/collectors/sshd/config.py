@@ -7,6 +7,7 @@ can't be asked.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,13 @@ MAIN_FILES = ("/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config")
 MAX_DEPTH = 16
 """Files within files (SERVCONF_MAX_DEPTH in servconf.c)."""
 
-_WORD = re.compile(r'"((?:\\.|[^"\\])*)"|(#.*)|([^\s"#][^\s"]*)')
+MOST_FILES = 300
+"""So many are read, each as often as it is included."""
+
+_ROOT_YES = re.compile(r"^#PermitRootLogin[ \t]{1,9}yes\b", re.MULTILINE)
+# A quote that is not closed goes on to the end: to give it up would be to try it again at
+# each quote that follows.
+_WORD = re.compile(r'"((?:\\.|[^"\\])*)\\?(?:"|\Z)|(#.*)|([^\s"#][^\s"]*)')
 _KEYWORD = re.compile(r'\s*"?([A-Za-z0-9]+)"?(?:\s*=\s*|\s+|$)(.*)', re.DOTALL)
 _MAGIC = re.compile(r"[*?\[]")
 _ALIASES = {
@@ -65,6 +72,10 @@ class Config:
     files: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """What could not be read; the rest is then no proof of anything."""
+    comments_root_yes: bool = False
+    """Whether a comment says `#PermitRootLogin yes`: OpenSSH's example has defaults there."""
+    endless: bool = False
+    """Whether files include each other for ever: sshd refuses to start by them."""
 
 
 def parse_lines(text: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
@@ -90,12 +101,12 @@ def parse_lines(text: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
 
 def parse_match(arguments: Sequence[str], where: str) -> Match:
     """The condition of a `Match` line: `User a,b Address 10.0.0.0/8`, `all`, `User=a`."""
-    words = [part for word in arguments for part in word.split("=", 1)]
+    words = deque(part for word in arguments for part in word.split("=", 1))
     criteria: list[tuple[str, str]] = []
     while words:
-        name = words.pop(0).lower()
+        name = words.popleft().lower()
         alone = name in ("all", "invalid-user")
-        criteria.append((name, "" if alone or not words else words.pop(0)))
+        criteria.append((name, "" if alone or not words else words.popleft()))
     return Match(tuple(criteria), where)
 
 
@@ -108,8 +119,12 @@ def read(host: Host, path: str | None = None) -> Config:
 
 
 def _read_file(host: Host, path: str, outer: tuple[Match, ...], config: Config, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        config.problems.append(f"{path}: included too deeply")
+    if config.endless:
+        return
+    if depth > MAX_DEPTH or len(config.files) >= MOST_FILES:
+        config.endless = True
+        how = "too deeply" if depth > MAX_DEPTH else "after too many others"
+        config.problems.append(f"{path}: included {how}")
         return
     try:
         text = host.read(path)
@@ -117,6 +132,7 @@ def _read_file(host: Host, path: str, outer: tuple[Match, ...], config: Config, 
         config.problems.append(f"{path}: {error.strerror or 'not readable'}")
         return
     config.files.append(path)
+    config.comments_root_yes = config.comments_root_yes or bool(_ROOT_YES.search(text))
     # A Match block ends with the file it stands in (servconf.c restores `activep`).
     blocks = outer
     for number, keyword, arguments in parse_lines(text):

@@ -6,10 +6,11 @@ without host keys. Neither says which Match blocks there are, so the files are r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from qlmdm_core import Host
+from qlmdm_core import Host, osrelease
 from qlmdm_plugins_builtin.collectors.sshd import logins
 from qlmdm_plugins_builtin.collectors.sshd.accounts import (
     KEYWORDS,
@@ -24,6 +25,8 @@ from qlmdm_plugins_builtin.collectors.sshd.processes import Options
 Judge = Callable[[logins.Options], bool | None]
 _TICKS_PER_SECOND = 100  # USER_HZ, the same on all machines (proc(5), starttime)
 _SHOWN = (*KEYWORDS[:6],)
+_MOST_BLOCKS = 300
+"""Settings in Match blocks, and names in their conditions: more, nobody writes by hand."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,13 @@ def find(
         if config.problems or not config.files:
             problem = config.problems[0] if config.problems else "no configuration file"
             return Effective(None, None, None, f"{asked.why}; {problem}")
-        general, source = _from_files(config), config.files[0]
+        general = _from_files(config, root_is_shut=_root_is_shut_by_default(host, config))
+        source = config.files[0]
     general = {**general, **_of_command_line(options)}
     known_ports = tuple(ports) or _numbers(general.get("port", ()))
+    if _too_many(blocks):
+        why = f"{config.files[0]} has more Match blocks than are looked at"
+        return Effective(None, None, source, why, known_ports)
     answers = _Answers(general, blocks, known_ports, _ordinary_user(host))
     if blocks or config.problems:
         answers.ask(asked)
@@ -75,6 +82,13 @@ def find(
         _numbers(general.get("port", ())),
         {name: " ".join(general[name]) for name in _SHOWN if general.get(name)},
     )
+
+
+def _too_many(blocks: Sequence[Setting]) -> bool:
+    """Whether it would take too long to try all whom the blocks name with all the blocks."""
+    named = {block: None for setting in blocks[:_MOST_BLOCKS] for block in setting.blocks}
+    people = sum(value.count(",") + 1 for block in named for _, value in block.criteria)
+    return len(blocks) >= _MOST_BLOCKS or people > _MOST_BLOCKS
 
 
 class _Sshd:
@@ -169,7 +183,21 @@ class _Answers:
         return found.pop() if len(found) == 1 else None
 
 
-def _from_files(config: Config) -> dict[str, list[str]]:
+def _root_is_shut_by_default(host: Host, config: Config) -> bool:
+    """Whether an sshd that is told nothing of root refuses root's password.
+
+    OpenSSH does since 7.0. Red Hat's of RHEL 8 and before does not; its configuration has the
+    default in a comment, as all that follow OpenSSH's example do.
+    """
+    if config.comments_root_yes:
+        return False
+    known = osrelease.read(host)
+    family = {known.get("ID", ""), *known.get("ID_LIKE", "").split()}
+    major = known.get("VERSION_ID", "").partition(".")[0]
+    return not ({"rhel", "centos"} & family and major in ("5", "6", "7", "8"))
+
+
+def _from_files(config: Config, *, root_is_shut: bool) -> dict[str, list[str]]:
     """The settings outside Match blocks: the first value of each, then sshd's defaults."""
     found: dict[str, list[str]] = {}
     for item in config.settings:
@@ -179,7 +207,10 @@ def _from_files(config: Config) -> dict[str, list[str]]:
             found.setdefault(item.keyword, []).extend(item.arguments)
         else:
             found.setdefault(item.keyword, [item.value])
-    return {**{name: list(value) for name, value in logins.DEFAULTS.items()}, **found}
+    defaults = {name: list(value) for name, value in logins.DEFAULTS.items()}
+    if not root_is_shut:
+        del defaults["permitrootlogin"]
+    return {**defaults, **found}
 
 
 def _of_command_line(options: Options) -> dict[str, list[str]]:
@@ -192,7 +223,7 @@ def _of_command_line(options: Options) -> dict[str, list[str]]:
 
 
 def _numbers(values: Sequence[str]) -> tuple[int, ...]:
-    return tuple(int(value) for value in values if value.isascii() and value.isdigit())
+    return tuple(int(value) for value in values if re.match(r"[0-9]{1,5}\Z", value))
 
 
 def _ordinary_user(host: Host) -> str:
@@ -203,7 +234,8 @@ def _ordinary_user(host: Host) -> str:
         lines = []
     for line in lines:
         fields = line.split(":")
-        if len(fields) == 7 and fields[2].isdigit() and 1000 <= int(fields[2]) < 60000:
+        number = fields[2] if len(fields) == 7 else ""
+        if re.match(r"[0-9]{1,9}\Z", number) and 1000 <= int(number) < 60000:
             return fields[0]
     return "qlmdm-nobody"
 

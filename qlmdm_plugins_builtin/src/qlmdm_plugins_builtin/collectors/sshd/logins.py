@@ -19,8 +19,12 @@ def parse_dump(text: str) -> dict[str, list[str]]:
     for line in text.splitlines():
         keyword, _, value = line.strip().partition(" ")
         if keyword.isalnum():
-            name = _FORMER.get(keyword.lower(), keyword.lower())
-            found.setdefault(name, []).append(value.strip())
+            found.setdefault(keyword.lower(), []).append(value.strip())
+    for former, name in _FORMER.items():
+        if former in found:
+            # Versions before 8.7 print both, and a yes to either is one (sshd.c).
+            values = [*found.get(name, ()), *found.pop(former)]
+            found[name] = [next((value for value in values if value == "yes"), values[0])]
     return found
 
 

@@ -6,10 +6,10 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 _PROGRAM = re.compile(r'\("((?:\\.|[^"\\])*)",pid=(\d+)')
 _NETSTAT_PROGRAM = re.compile(r"(?:^|\s)(\d+)/(\S+)")
-_STREAM = re.compile(r"([^\s=]+) \(Stream\)")
 _LISTEN = "0A"  # TCP_LISTEN in include/net/tcp_states.h
 
 
@@ -65,7 +65,7 @@ def _listeners(lines: Iterable[str]) -> Iterator[Listener]:
 
 def _place(text: str) -> tuple[str, int] | None:
     address, _, port = text.rpartition(":")
-    if not port.isascii() or not port.isdigit():
+    if not port.isascii() or not port.isdigit() or len(port) > len("65535"):
         return None
     return address.strip("[]").split("%", 1)[0] or "*", int(port)
 
@@ -101,7 +101,11 @@ def parse_socket_unit(text: str) -> list[Listener]:
     no way in from the network.
     """
     found: list[Listener] = []
-    for word in _STREAM.findall(text):
+    words = text.split()
+    for named, kind in pairwise(words):
+        if kind != "(Stream)":
+            continue
+        word = named.removeprefix("Listen=").removeprefix("ListenStream=")
         place = None if word.startswith(("vsock:", "/", "@")) else _place(word)
         if place is not None:
             found.append(Listener(*place))
