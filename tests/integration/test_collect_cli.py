@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -292,7 +293,8 @@ def test_a_recording_that_lost_something_on_the_way_is_not_called_recorded(
         from qlmdm_core import Collector, hookimpl
 
         def spoil(host):
-            pathlib.Path({str(tmp_path / "new" / "commands.json")!r}).mkdir()
+            (raw,) = pathlib.Path({str(tmp_path)!r}).glob("qlmdm-record-*/raw")
+            (raw / "commands.json").mkdir()
             return {{"state": host.run(["badgectl", "--show"]).stdout}}
 
         @hookimpl
@@ -306,11 +308,13 @@ def test_a_recording_that_lost_something_on_the_way_is_not_called_recorded(
         modules={"spoiler": textwrap.dedent(spoil)},
     )
     monkeypatch.setattr(collect_module, "find_entries", only_from("spoiler"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     argv = ["--replay", str(machine), "--record", str(tmp_path / "new")]
     assert collect_cli.main(argv) == 3
     said = capsys.readouterr().err
-    assert "new is not complete: spoil: " in said
+    assert "is not complete: spoil: " in said
     assert "recorded in " not in said
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_recording_of_a_mistyped_collector_can_be_begun_again(

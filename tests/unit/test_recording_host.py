@@ -19,7 +19,14 @@ from qlmdm_core.api import CommandResult, Host, HttpResponse, Process
 from qlmdm_core.errors import RecordingError
 from qlmdm_core.host.real import RealHost
 from qlmdm_core.host.recording import RecordingHost
-from qlmdm_core.host.redact import REDACTED, keep_environment, redact, redact_argv, redact_json
+from qlmdm_core.host.redact import (
+    REDACTED,
+    keep_environment,
+    redact,
+    redact_argv,
+    redact_file,
+    redact_json,
+)
 from qlmdm_core.host.replay import ReplayHost
 from qlmdm_core.testing import RecordedMachine
 
@@ -331,6 +338,36 @@ def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
 )
 def test_secrets_are_taken_out(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET /v1/geolocate?key=AIza12", "GET /v1/geolocate?key=REDACTED"),
+        ("a?x=1&sig=ab/c&y=2", "a?x=1&sig=REDACTED&y=2"),
+        ("ssh-ed25519 AAAAC3Nza+/= ada", "ssh-ed25519 REDACTED ada"),
+        ("ecdsa-sha2-nistp256 AAAAE2=", "ecdsa-sha2-nistp256 REDACTED"),
+        ("256 SHA256:" + "a" * 43 + " x", "256 REDACTED x"),
+        ("keys=1 monkey=2", "keys=1 monkey=2"),
+    ],
+)
+def test_keys_are_taken_out(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "kept"),
+    [
+        ("/etc/qlmdm/geo-key", "AIza0123456\n", "REDACTED\n"),
+        ("/etc/qlmdm/geo.key", "api_key=AIza0123456\n", "api_key=REDACTED\n"),
+        ("/etc/site/token.txt", "abcdefgh", "REDACTED\n"),
+        ("/etc/hostname", "longhostname\n", "longhostname\n"),
+        ("/etc/site/key.conf", "two words\n", "two words\n"),
+        ("/etc/keys/other", "abcdefghij\n", "abcdefghij\n"),
+    ],
+)
+def test_a_file_that_is_nothing_but_a_key_is_not_kept(path: str, text: str, kept: str) -> None:
+    assert redact_file(path, text) == kept
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from qlmdm_core.client.settings import ClientSettings, StandaloneSettings
 from qlmdm_core.client.spool import Spool
 from qlmdm_core.client.state import State
 from qlmdm_core.client.tracing import TracingHost, read_trace
-from qlmdm_core.errors import NotSetUpError, UsageError
+from qlmdm_core.errors import NotSetUpError
 from qlmdm_core.settings import Loaded
 
 PROG = "qlmdm-collect"
@@ -35,10 +35,10 @@ EXAMPLES = """\
   qlmdm-collect --stdout                   print what would be reported; change nothing
   qlmdm-collect --stdout --only firewall   the same, of one collector
   qlmdm-collect --explain firewall         what it asked the machine, and what it concluded
-  qlmdm-collect --record DIR               write down the machine, as for a bug report
+  qlmdm-collect --record DIR               a bug report: this machine, with other names
   qlmdm-collect --replay DIR --json        the report of a recorded machine
 
-exit status: 0 done, 2 usage or settings, 3 could not be done now"""
+exit status: 0 done, 1 not recorded, as you said, 2 usage or settings, 3 could not be done now"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,11 +70,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--record", metavar="DIR", help="write what was asked and answered into a new folder"
     )
+    parser.add_argument(
+        "--keep-names", action="store_true", help="with --record: rename nobody and nothing"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --record: write it without asking")
     parser.add_argument("--replay", metavar="DIR", help="ask a recorded machine, not this one")
     parser.add_argument(
         "--explain", metavar="NAME", help="show what a collector asked, and what it concluded"
     )
     args = parser.parse_args(argv)
+    if args.record is None and (args.keep_names or args.yes):
+        parser.error("--keep-names and --yes go with --record")
     if args.explain is not None and (args.only or args.record):
         parser.error("--explain goes with --replay, not with --only or --record")
     return args
@@ -113,38 +119,37 @@ def _tell_failures(outcome: Outcome) -> None:
 
 def _print_report(args: argparse.Namespace) -> int:
     if args.record is not None:
-        _check_new(args.record)
-    make_host = host_maker(args.replay, args.record)
-    outcome = collect(_settings(args), only=args.only, make_host=make_host)
-    try:
-        check_names(outcome)
-    except UsageError:
-        if args.record is not None:
-            from qlmdm_core.host.journal import Journal  # loaded already, by who records
-
-            Journal(args.record).abandon()
-        raise
+        return _record(args)
+    outcome = collect(_settings(args), only=args.only, make_host=host_maker(args.replay))
+    check_names(outcome)
     _tell_failures(outcome)
-    if args.record is not None:
-        _check_recorded(args.record, outcome)
-        print(
-            f"{PROG}: recorded in {args.record}; look through it before you pass it on: secrets"
-            " were taken out as far as they could be recognised",
-            file=sys.stderr,
-        )
-    if args.record is None or args.stdout or args.json:
-        print(json.dumps(report_of(outcome), indent=2, sort_keys=True))
+    print(json.dumps(report_of(outcome), indent=2, sort_keys=True))
     return 0
 
 
-def _check_recorded(directory: str, outcome: Outcome) -> None:
-    """Raise `NotRecordedError` if the recording is not there, or lacks something."""
-    from qlmdm_core.host.journal import Journal, NotRecordedError
+def _record(args: argparse.Namespace) -> int:
+    from qlmdm_core.client import bug_report  # only here: a collect needs none of it
 
-    Journal(directory).check()
-    for result in outcome.results.values():
-        if NotRecordedError.__name__ in (result.error or ""):
-            raise NotRecordedError(f"{directory} is not complete: {result.name}: {result.error}")
+    def say(line: str) -> None:
+        print(f"{PROG}: {line}", file=sys.stderr)
+
+    loaded = _settings(args)
+    outcome, kept = bug_report.record(
+        args.record,
+        lambda make: collect(loaded, only=args.only, make_host=make),
+        replay=args.replay,
+        renamed=not args.keep_names,
+        agreed=lambda shown: bug_report.agree(shown, args.record, answered=args.yes),
+        say=say,
+    )
+    _tell_failures(outcome)
+    if not kept:
+        say("nothing was written")
+        return 1
+    say(f"recorded in {args.record}; look through it before you pass it on")
+    if args.stdout or args.json:
+        print(json.dumps(report_of(outcome), indent=2, sort_keys=True))
+    return 0
 
 
 def report_of(outcome: Outcome) -> dict[str, JSON]:
@@ -154,11 +159,6 @@ def report_of(outcome: Outcome) -> dict[str, JSON]:
         "collectors": collectors,
         "failures": [asdict(failure) for failure in outcome.failures],
     }
-
-
-def _check_new(directory: str) -> None:
-    if os.path.lexists(directory) and (not os.path.isdir(directory) or os.listdir(directory)):
-        raise UsageError(f"{directory} is there already; --record needs a new or empty folder")
 
 
 # --- explaining --------------------------------------------------------------------------------

@@ -24,7 +24,13 @@ from qlmdm_core.api import (
 from qlmdm_core.host.common import absolute
 from qlmdm_core.host.journal import Journal
 from qlmdm_core.host.recorded import read_recording
-from qlmdm_core.host.redact import keep_environment, redact, redact_argv, redact_json
+from qlmdm_core.host.redact import (
+    keep_environment,
+    redact,
+    redact_argv,
+    redact_file,
+    redact_json,
+)
 from qlmdm_core.host.tree import MOST_LINKS
 
 _OF_THE_READER = ("/proc/self", "/proc/thread-self")
@@ -112,7 +118,7 @@ class RecordingHost:
             raise
         where, links = self._follow(path)
         self._journal.put_links(links)
-        self._journal.put_file(where, redact(text))
+        self._journal.put_file(where, redact_file(path, text))
         return text
 
     def exists(self, path: str) -> bool:

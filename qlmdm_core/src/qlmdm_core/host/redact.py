@@ -48,6 +48,10 @@ _KEY_BLOCK = re.compile(
 )
 _IN_URL = re.compile(r"(?<=://)([^\s/:@]{1,255}):[^\s/@]{1,1024}@")
 _AUTHORIZATION = re.compile(r"(?i)(\bauthorization[\"']?[ \t]*[:=][ \t]*[\"']?)[^\r\n\"']+")
+_IN_QUERY = re.compile(r"(?i)([?&](?:key|sig|signature|auth)=)[^\s&#\"']+")
+_SSH_KEY = re.compile(r"\b((?:ssh-[a-z0-9]+|ecdsa-[a-z0-9-]+|sk-[a-z0-9@.-]+) )AAAA[0-9A-Za-z+/=]+")
+_FINGERPRINT = re.compile(r"\bSHA256:[0-9A-Za-z+/]{43}")  # as ssh-keygen(1) prints it
+_SECRET_FILE = re.compile(r"(?i)(?:key|token|secret|passw)[^/]*\Z")
 _CRYPT = re.compile(r"\$(?:1|2[abxy]|5|6|7|gy|y)\$[^\s:,\"']+")  # crypt(5): a hashed password
 _OLD_CRYPT = re.compile(
     # The hashes of DES and BSDi look like any word, but for their place in passwd(5), shadow(5).
@@ -66,12 +70,24 @@ def redact(text: str) -> str:
     text = _AUTHORIZATION.sub(rf"\1{REDACTED}", text)
     text = _ASSIGNED.sub(_hide_value, text)
     text = _IN_URL.sub(rf"\1:{REDACTED}@", text)
+    text = _IN_QUERY.sub(rf"\1{REDACTED}", text)
+    text = _SSH_KEY.sub(rf"\1{REDACTED}", text)
+    text = _FINGERPRINT.sub(REDACTED, text)
     return _OLD_CRYPT.sub(rf"\1{REDACTED}", _CRYPT.sub(REDACTED, text))
 
 
 def _hide_value(found: re.Match[str]) -> str:
     quote = found["quote"] or ""
     return f"{found['name']}{quote}{REDACTED}{quote}"
+
+
+def redact_file(path: str, text: str) -> str:
+    """The text of a file; of one that is named like a secret and is one word, nothing."""
+    words = text.split()
+    if len(words) == 1 and len(words[0]) >= 8 and _SECRET_FILE.search(path):
+        # api_key=… is left to `redact`, which keeps the name.
+        return redact(text) if "=" in words[0].rstrip("=") else f"{REDACTED}\n"
+    return redact(text)
 
 
 def redact_argv(argv: Sequence[str]) -> tuple[str, ...]:
