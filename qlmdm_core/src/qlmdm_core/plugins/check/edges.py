@@ -123,7 +123,7 @@ def learn(
         before = _size(learned)
         states = sorted({word for words in learned.words.values() for word in words})
         for state in [*states[:_MOST_WORDS], "no such state"]:
-            for known in ((), tuple(learned.flags)):
+            for known in (("no such flag",), tuple(learned.flags)):
                 flags = _Spied(dict.fromkeys(known, "x"), learned.flags.add)
                 judge(_spied_report(learned, state, filled=False), flags)
                 judge(_spied_report(learned, state, filled=True), flags)

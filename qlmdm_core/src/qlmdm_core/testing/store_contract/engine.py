@@ -31,6 +31,10 @@ class Engine:
     """Open the database once more: what another process of the server would do."""
     url: str | None = None
     """What another process can open it by; None: it lives in this process only."""
+    one_process: str = ""
+    """Why there is no `url`, for an engine that promises less than the interface asks for: what
+    it does not do, in a sentence. The tests that need other processes (and what a kill leaves
+    behind) are skipped with it, so that a run of the suite says what was not shown."""
     opener: str = "qlmdm_core.store.open:open_store"
     """`module:function` that opens `url` in another process."""
     seed: Seed | None = None
@@ -85,7 +89,7 @@ class StoreFixtures:
     def processes(self, engine: Engine) -> Engine:
         """The engine, for a test that needs other processes; skipped where there are none."""
         if engine.url is None:
-            pytest.skip("this engine's database lives in one process")
+            pytest.skip(engine.one_process or "this engine's database lives in one process")
         return engine
 
     @pytest.fixture
