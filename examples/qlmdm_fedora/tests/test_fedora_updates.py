@@ -205,6 +205,13 @@ def test_fresh_lists_of_somebody_else_do_not_make_the_others_young(tmp_path: Pat
     assert updates(in_order(built)).cache_age_seconds == 20 * DAY
 
 
+def test_the_oldest_of_the_distributions_own_lists_counts(tmp_path: Path) -> None:
+    built = machine(tmp_path, os_release=CENTOS, repositories=("appstream", "baseos"))
+    where = "/var/cache/dnf/baseos-0123456789abcdef/repodata/repomd.xml"
+    found = updates(in_order(built.stat(where, mtime=NOW.timestamp() - 20 * DAY)))
+    assert (found.state, found.cache_age_seconds) == ("unknown", 20 * DAY)
+
+
 def test_fedoras_own_frozen_repository_may_be_old(tmp_path: Path) -> None:
     built = in_order(machine(tmp_path))
     where = "/var/cache/dnf/fedora-0123456789abcdef/repodata/repomd.xml"
@@ -277,6 +284,12 @@ def test_where_no_repository_has_advisories_security_is_not_known(tmp_path: Path
     found = updates(built)
     assert (found.state, found.updates, found.security_updates) == ("updates_available", 1, None)
     assert found.packages[0]["security"] is None
+
+
+def test_the_same_if_nothing_waits(tmp_path: Path) -> None:
+    built = machine(tmp_path, os_release=CENTOS, repositories=("baseos",), advised=())
+    found = updates(in_order(built))
+    assert (found.state, found.updates, found.security_updates) == ("up_to_date", 0, None)
 
 
 def test_a_third_partys_advisories_do_not_speak_for_the_distribution(tmp_path: Path) -> None:
