@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from qlmdm_core import cli, settings
-from qlmdm_core.api import JSON, Host
+from qlmdm_core.api import JSON
 from qlmdm_core.client.collect import (
     check_names,
     collect,
@@ -19,21 +19,19 @@ from qlmdm_core.client.collect import (
     host_maker,
     result_of,
 )
-from qlmdm_core.client.isolation import CollectorOutcome, Outcome
-from qlmdm_core.client.plan import FindDistro
+from qlmdm_core.client.isolation import Outcome
 from qlmdm_core.client.settings import ClientSettings, StandaloneSettings
 from qlmdm_core.client.spool import Spool
 from qlmdm_core.client.state import State
-from qlmdm_core.client.tracing import TracingHost, read_trace
 from qlmdm_core.errors import NotSetUpError
 from qlmdm_core.settings import Loaded
 
 PROG = "qlmdm-collect"
-WIDTH = 100
 EXAMPLES = """\
   qlmdm-collect                            run what is due, store a record for the server
   qlmdm-collect --stdout                   print what would be reported; change nothing
   qlmdm-collect --stdout --only firewall   the same, of one collector
+  qlmdm-collect --explain                  what is collected on this machine, and why
   qlmdm-collect --explain firewall         what it asked the machine, and what it concluded
   qlmdm-collect --record DIR               a bug report: this machine, with other names
   qlmdm-collect --replay DIR --json        the report of a recorded machine
@@ -49,7 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str]) -> int:
     args = _parse(argv)
     if args.explain is not None:
-        return _explain(args)
+        from qlmdm_core.client import explain  # only here: it would make each process larger
+
+        if args.explain:
+            explained = explain.one(_settings(args), args.explain, replay=args.replay)
+        else:
+            explained = explain.overview(_settings(args))
+        print(json.dumps(explained.data, indent=2, sort_keys=True) if args.json else explained.text)
+        return 0
     if args.stdout or args.record or args.replay or args.json:
         return _print_report(args)
     loaded = settings.load(settings.find_file("client", args.settings), ClientSettings)
@@ -76,7 +81,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--yes", action="store_true", help="with --record: write it without asking")
     parser.add_argument("--replay", metavar="DIR", help="ask a recorded machine, not this one")
     parser.add_argument(
-        "--explain", metavar="NAME", help="show what a collector asked, and what it concluded"
+        "--explain",
+        metavar="NAME",
+        nargs="?",
+        const="",
+        help="what is collected here, and why; with NAME, what it asked, and what it concluded",
     )
     args = parser.parse_args(argv)
     if args.record is None and (args.keep_names or args.yes):
@@ -159,68 +168,3 @@ def report_of(outcome: Outcome) -> dict[str, JSON]:
         "collectors": collectors,
         "failures": [asdict(failure) for failure in outcome.failures],
     }
-
-
-# --- explaining --------------------------------------------------------------------------------
-
-
-def _explain(args: argparse.Namespace) -> int:
-    import tempfile  # only here: it would make each collector's process larger
-
-    make = host_maker(args.replay)
-    with tempfile.TemporaryDirectory(prefix="qlmdm-") as folder:
-        path = os.path.join(folder, "trace")
-
-        def trace(name: str, find_distro: FindDistro) -> Host:
-            return TracingHost(make(name, find_distro), path)
-
-        outcome = collect(_settings(args), only=[args.explain], make_host=trace)
-        check_names(outcome)
-        steps = read_trace(path)
-    result = outcome.results[args.explain]
-    known = outcome.known.get(args.explain)
-    if args.json:
-        explained = {"asked": [list(step) for step in steps], **result_of(result)}
-        print(json.dumps(explained, indent=2, sort_keys=True))
-        return 0
-    said = f" {known.help}" if known and known.help else ""
-    print(f"{result.name}, a collector of {result.distribution}.{said}")
-    print("\nIt asked:" if steps else "\nIt asked nothing.")
-    for number, (question, answer) in enumerate(steps, start=1):
-        line = f"{number:4}. {question}: {answer}"
-        print(line if len(line) <= WIDTH else f"{number:4}. {question}:\n          {answer}")
-    print("\n".join(_conclusion(result)))
-    return 0
-
-
-def _conclusion(result: CollectorOutcome) -> list[str]:
-    if result.status != "ok":
-        lines = [f"\nIt failed after {result.seconds:.2f} s ({result.status}): {result.error}"]
-        if result.printed:
-            lines += ["\nIt printed:", *(f"    {line}" for line in result.printed.splitlines())]
-        return lines
-    return [f"\nIt concluded, after {result.seconds:.2f} s:", *_outline(result.value, "    ")]
-
-
-def _outline(value: JSON, indent: str) -> list[str]:
-    """A value for a person: one line for each fact, indented by depth."""
-    lines: list[str] = []
-    pairs = value.items() if isinstance(value, dict) else (("-", item) for item in value)
-    for key, item in pairs:
-        label = f"{indent}{key}" + ("" if key == "-" else ":")
-        short = f"{label} {_brief(item)}"
-        if len(short) <= WIDTH or not isinstance(item, (dict, list)):
-            lines.append(short)
-        else:
-            lines += [label, *_outline(item, indent + "    ")]
-    return lines
-
-
-def _brief(item: JSON) -> str:
-    """A fact on one line."""
-    if isinstance(item, dict):
-        return ", ".join(f"{key} {_brief(inner)}" for key, inner in item.items()) or "none"
-    if isinstance(item, list):
-        return ", ".join(map(_brief, item)) or "none"
-    words = {None: "not known", True: "yes", False: "no"}
-    return words[item] if item is None or isinstance(item, bool) else str(item)
