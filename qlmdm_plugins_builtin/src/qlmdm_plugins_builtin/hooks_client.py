@@ -10,6 +10,12 @@ from importlib import import_module
 
 from qlmdm_core import hookimpl
 from qlmdm_core.api import JSON, Collector, Host, Settings, SettingsSection
+from qlmdm_plugins_builtin.client_settings import (
+    CERTIFICATES,
+    PACKAGES,
+    CertificatesSettings,
+    PackagesSettings,
+)
 from qlmdm_plugins_builtin.collectors.geolocation.settings import SECTION, GeolocationSettings
 
 HOUR = 3600.0
@@ -30,12 +36,31 @@ class _Run:
 
 @hookimpl
 def qlmdm_register_settings() -> list[SettingsSection]:
-    return [SettingsSection(name=SECTION, schema=GeolocationSettings)]
+    return [
+        SettingsSection(name=CERTIFICATES, schema=CertificatesSettings),
+        SettingsSection(name=SECTION, schema=GeolocationSettings),
+        SettingsSection(name=PACKAGES, schema=PackagesSettings),
+    ]
 
 
 @hookimpl
 def qlmdm_register_collectors(settings: Settings) -> list[Collector]:
     return [
+        Collector(
+            name="accounts",
+            run=_Run("accounts"),
+            interval=HOUR,
+            private_paths=("users.*.name", "users.*.sudo_from", "notes.*"),
+            help="Who has an account on the machine, whether it has a password, and who may become "
+            "root. Passwords, and what is made of them, are never collected.",
+        ),
+        Collector(
+            name="certificates",
+            run=_Run("certificates", settings.section(CERTIFICATES)),
+            interval=HOUR,
+            help="Until when the certificates are valid that the site's settings name, so that "
+            "they are renewed in time. Keys are not collected.",
+        ),
         Collector(
             name="dmidecode",
             run=_Run("dmidecode"),
@@ -96,16 +121,33 @@ def qlmdm_register_collectors(settings: Settings) -> list[Collector]:
             "release is supported. Nothing is installed or fetched.",
         ),
         Collector(
+            name="packages",
+            run=_Run("packages", settings.section(PACKAGES)),
+            timeout=SEVERAL,
+            max_bytes=1 << 20,
+            interval=4 * HOUR,
+            help="The names and versions of all installed packages, to find a bad one in the "
+            "fleet. Off unless settings turn it on.",
+        ),
+        Collector(
             name="reboot_required",
             run=_Run("reboot_required"),
             timeout=SEVERAL,
-            help="Whether an installed update takes effect only after a restart.",
+            help="Whether an installed update takes effect only after a restart: a new kernel, or "
+            "a library that is in use.",
         ),
         Collector(
             name="screenlock",
             run=_Run("screenlock"),
             timeout=SEVERAL,
             help="Whether, and how soon, the screen locks itself when nobody is there.",
+        ),
+        Collector(
+            name="secure_boot",
+            run=_Run("secure_boot"),
+            interval=HOUR,
+            help="Whether the firmware starts only what is signed, so that nobody can put another "
+            "system before yours unseen.",
         ),
         Collector(
             name="sshd",

@@ -17,8 +17,30 @@ def qlmdm_register_settings() -> list[SettingsSection]:
 @hookimpl
 def qlmdm_register_audit_checks(settings: Settings) -> list[AuditCheck]:
     # The server loads this module too, and never judges: only the audit pays for the checks.
-    from qlmdm_plugins_builtin.checks import disk, fleet, network, reboot, session, updates
+    from qlmdm_plugins_builtin.checks import (
+        accounts,
+        boot,
+        certificates,
+        disk,
+        fleet,
+        network,
+        packages,
+        reboot,
+        session,
+        updates,
+    )
 
     policy: Policy = settings.section(SECTION)
-    modules = (disk, fleet, network, reboot, session, updates)
+    modules = (
+        accounts,
+        boot,
+        certificates,
+        disk,
+        fleet,
+        network,
+        packages,
+        reboot,
+        session,
+        updates,
+    )
     return [check for module in modules for check in module.checks(policy)]

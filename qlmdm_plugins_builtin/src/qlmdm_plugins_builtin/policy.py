@@ -41,6 +41,26 @@ class Policy:
         "How long before a release's support ends a machine must have moved to the next one.",
         minimum=0.0,
     )
+    reboot_within: Duration = setting(
+        Duration(0.0),
+        "How long a machine may put off a restart that an update needs. The check's grace period "
+        "of seven days comes on top of it.",
+        minimum=0.0,
+    )
+    secure_boot_required: bool = setting(
+        False,
+        "Machines that start without UEFI Secure Boot fail secure-boot-disabled.",
+    )
+    unwanted_packages: tuple[str, ...] = setting(
+        (),
+        "Packages that must not be installed, by name or pattern (`telnetd`, `xmrig*`). Clients "
+        "list theirs only if their settings say so: plugins: {packages: {enabled: true}}.",
+    )
+    certificate_margin: Duration = setting(
+        Duration(30 * DAY),
+        "How long before its end a certificate must have been renewed.",
+        minimum=0.0,
+    )
     location_required: bool = setting(
         False,
         "Machines that do not tell where they are fail no-location. Off: only those that try, "
