@@ -624,6 +624,20 @@ def test_container_is_unknown(laptop: Laptop, marker: str) -> None:
     assert laptop.collect()["state"] == "unknown"
 
 
+def test_mounts_of_the_host_are_not_held_against_a_container(laptop: Laptop) -> None:
+    laptop.disk("sda", "sda1").mount("/", "overlay", "overlay", options="rw,lowerdir=/x")
+    laptop.mount("/etc/hosts", "/dev/sda1", "ext4", "8:1", root="/containers/7/hosts")
+    laptop.machine.file("/.dockerenv", "")
+    assert states(laptop.collect()) == {"/": "unknown", "/etc/hosts": "unknown"}
+
+
+def test_disk_that_a_live_medium_mounts_is_not_judged(laptop: Laptop) -> None:
+    laptop.disk("sda", "sda1").mount("/", "/dev/sda1", "ext4", "8:1")
+    laptop.machine.file("/proc/cmdline", "boot=casper quiet\n")
+    value = laptop.collect()
+    assert (value["state"], states(value)) == ("unknown", {"/": "unknown"})
+
+
 def test_marker_of_an_image_is_no_container_on_a_disk_of_its_own(laptop: Laptop) -> None:
     laptop.disk("vda").mount("/", "/dev/vda", "ext4", "8:0").machine.file("/.dockerenv", "")
     assert laptop.collect()["state"] == "not_encrypted"

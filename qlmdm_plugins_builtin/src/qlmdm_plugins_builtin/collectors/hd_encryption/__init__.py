@@ -37,10 +37,13 @@ def collect(host: Host) -> JSON:
     except OSError:
         command_line = ""
     listed, notes = hardware.consider(host, listed, found)
+    live = volumes.is_live(found.mounts, listed, command_line)
+    container = _virtualization.container(host) or volumes.container_by_root(found.mounts)
+    listed = volumes.of_others(listed, live=live, container=bool(container))
     state, reason = volumes.conclude(
         listed,
-        live=volumes.is_live(found.mounts, listed, command_line),
-        container=_virtualization.container(host) or volumes.container_by_root(found.mounts),
+        live=live,
+        container=container,
         network=bool(volumes.NETWORK_OPTIONS.search(command_line)),
         whole=whole,
         plain=volumes.plain_disk(found),

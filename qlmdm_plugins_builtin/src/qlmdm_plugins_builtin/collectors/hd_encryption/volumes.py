@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qlmdm_core.api import JSON
 
@@ -260,6 +260,22 @@ def is_live(mounts: Sequence[Mount], volumes: Sequence[Volume], command_line: st
     if root is not None and any(label.startswith("live-") for label in root.chain):
         built = True  # dracut: a snapshot of the image, /dev/mapper/live-rw
     return built and any(point in shown for point in LIVE_MOUNTS)
+
+
+def of_others(volumes: Sequence[Volume], *, live: bool, container: bool) -> list[Volume]:
+    """The volumes, those unknown that are no disks of the machine itself to judge.
+
+    A container sees mounts of its host's disks; a live medium mounts whatever there is.
+    """
+    found = []
+    for volume in volumes:
+        if container and volume.state in ("encrypted", "not_encrypted"):
+            volume = replace(volume, state="unknown", reason="it is the container's host's")
+        elif live and volume.state == "not_encrypted":
+            reason = f"{volume.reason}, but a live medium is running"
+            volume = replace(volume, state="unknown", reason=reason)
+        found.append(volume)
+    return found
 
 
 def container_by_root(mounts: Sequence[Mount]) -> str | None:
