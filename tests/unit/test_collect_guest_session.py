@@ -242,6 +242,52 @@ def test_machine_without_a_display_manager_has_no_guests(bare: RecordedMachine) 
     )
 
 
+def test_recording_that_lacks_everything_tells_nothing(bare: RecordedMachine) -> None:
+    value = collect(bare.host())
+    assert (value["state"], value["display_manager"]) == ("unknown", None)
+    assert "neither processes nor services" in value["reason"]
+
+
+@pytest.mark.parametrize(
+    "set_up",
+    [
+        lambda m: m.command(SYSTEMCTL, "display-manager.service\n"),
+        lambda m: m.link("/etc/runlevels/default/sshd", "/etc/init.d/sshd"),
+        lambda m: m.link("/var/service/sshd", "/etc/sv/sshd"),
+    ],
+)
+def test_list_of_services_without_a_display_manager_is_enough(
+    bare: RecordedMachine, set_up: JSON
+) -> None:
+    value = collect(set_up(bare).host())
+    assert (value["state"], value["display_manager"]) == ("disabled", None)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"timed_out": True},
+        {"returncode": 1, "stderr": "Failed to connect to bus: No such file or directory\n"},
+        {"stdout": "\n"},
+    ],
+)
+def test_systemd_that_does_not_answer_says_nothing(bare: RecordedMachine, how: JSON) -> None:
+    assert state(bare.command(SYSTEMCTL, **how)) == "unknown"
+
+
+def test_display_manager_that_starts_at_boot_and_does_not_run_is_no_way_in(
+    bare: RecordedMachine,
+) -> None:
+    bare.process(pid=1, uid=0, comm="systemd").file(MAIN, ALLOW)
+    assert state(bare.file("/usr/sbin/guest-account", "", mode=0o755)) == "disabled"
+
+
+def test_login_screens_for_the_network_are_told_apart(machine: RecordedMachine) -> None:
+    machine.file(MAIN, FORBID + "[XDMCPServer]\nenabled=true\n[VNCServer]\nenabled=True\n")
+    value = collect(machine.host())
+    assert (value["state"], value["remote_login"]) == ("disabled", ["xdmcp"])
+
+
 def test_unknown_display_manager_is_unknown(bare: RecordedMachine) -> None:
     bare.link(LINK, "/lib/systemd/system/acme-dm.service")
     value = collect(bare.host())
@@ -309,6 +355,11 @@ GREETER = '[default_session]\ncommand = "tuigreet"\nuser = "greeter"\n'
         ('initial_session.user = "ada"\n' + GREETER, "ada"),
         (GREETER + '# [initial_session]\n# user = "ada"\n', None),
         (GREETER + '[initial_session]\n# user = "ada"\n', None),
+        # No login screen at all: the desktop of somebody.
+        ('[default_session]\ncommand = "sway"\nuser = "ada"\n', "ada"),
+        ('[default_session]\ncommand = "agreety --cmd sway"\nuser = "ada"\n', None),
+        ('[default_session]\ncommand = "labwc -s nwg-hello"\nuser = "_greetd"\n', None),
+        ('[default_session]\nuser = "ada"\n', None),
     ],
 )
 def test_greetd(bare: RecordedMachine, text: str, expected: str | None) -> None:
@@ -320,6 +371,12 @@ def test_greetd_reads_the_file_that_its_unit_names(bare: RecordedMachine) -> Non
     bare.file("/usr/lib/systemd/system/greetd.service", unit)
     bare.file("/etc/greetd/acme.toml", '[initial_session]\nuser = "ada"\n')
     assert login_of(bare, "greetd") == "ada"
+
+
+def test_login_screen_of_cosmic_has_a_file_of_its_own(bare: RecordedMachine) -> None:
+    text = GREETER + '[initial_session]\nuser = "ada"\n'
+    bare.file("/etc/greetd/cosmic-greeter.toml", text)
+    assert login_of(bare, "cosmic-greeter") == "ada"
 
 
 @pytest.mark.parametrize(

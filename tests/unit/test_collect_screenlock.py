@@ -199,6 +199,41 @@ def test_list_that_is_not_understood_is_not_an_empty_one(tmp_path: Path) -> None
     assert collect(machine.host())["state"] == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("argv", "environ", "kind", "expected"),
+    [
+        (("swayidle", "timeout", "60", "swaylock"), None, "wayland", ("enabled", 60)),
+        (("xautolock", "-locker", "slock"), {"DISPLAY": ":0"}, "x11", ("enabled", 600)),
+    ],
+)
+def test_without_logind_a_locker_shows_that_somebody_is_logged_in(
+    tmp_path: Path,
+    argv: tuple[str, ...],
+    environ: dict[str, str] | None,
+    kind: str,
+    expected: tuple[str, int],
+) -> None:
+    value = collect(Machine(tmp_path).runs(*argv, environ=environ).recording.host())
+    assert (value["sessions"][0]["type"], value["sessions"][0]["state"]) == (kind, "enabled")
+    assert locked(value) == expected
+
+
+def test_without_logind_a_desktop_of_nobody_is_not_passed_over(tmp_path: Path) -> None:
+    machine = Machine(tmp_path).runs("sway", uid=None, user=None)
+    value = collect(machine.recording.host())
+    assert value["state"] == "unknown"
+    assert "to whom" in value["reason"]
+
+
+def test_desktop_of_somebody_whom_logind_does_not_know_is_a_doubt(machine: Machine) -> None:
+    machine.login(1, "gdm", 120, Class="greeter").runs("cage", uid=1500, user="kiosk")
+    assert machine.collect()["state"] == "no_graphical_session"
+    machine.runs("gnome-shell", uid=120, user="gdm").runs("sway", uid=1500, user="kiosk")
+    value = machine.collect()
+    assert value["state"] == "unknown"
+    assert "kiosk" in value["reason"]
+
+
 # --- GNOME and its relatives ------------------------------------------------------------------
 
 
@@ -593,6 +628,34 @@ def test_without_a_view_of_the_processes_xfce_is_unknown(tmp_path: Path) -> None
     machine = Machine(tmp_path, processes=False).login(Desktop="xfce")
     machine.answers(f"{XFCONF} -l -v", "/lock/enabled  true\n")
     assert locked(machine.collect()) == ("unknown", None)
+
+
+def test_settings_that_never_lock_need_no_view_of_the_processes(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, processes=False).login(Desktop="xfce")
+    machine.answers(f"{XFCONF} -l -v", "/saver/enabled  false\n")
+    assert locked(machine.collect()) == ("disabled", None)
+
+
+def test_where_processes_are_hidden_another_locker_may_run(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, root=False, processes=False).login(Desktop="xfce")
+    machine.answers(f"{XFCONF} -l -v", "/saver/enabled  false\n").runs("bash", uid=7, user="eve")
+    assert locked(machine.collect()) == ("unknown", None)
+
+
+def test_budgie_of_which_nothing_is_seen_starts_its_own_screen_saver(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, processes=False).login(Desktop="budgie-desktop")
+    machine.gsettings(lock="true", lock_delay="uint32 5", idle="uint32 300", lockdown="false")
+    machine.gsettings(activation="true")
+    assert locked(machine.collect()) == ("enabled", 305)
+
+
+def test_screen_saver_of_cinnamon_is_a_script(machine: Machine) -> None:
+    machine.login(Desktop="cinnamon")
+    script = "/usr/share/cinnamon-screensaver/cinnamon-screensaver-main.py"
+    machine.runs("/usr/bin/python3", script)
+    machine.gsettings(cinnamon_lock="true", cinnamon_lock_delay="uint32 2", cinnamon_custom="''")
+    machine.gsettings(cinnamon_idle="uint32 900")
+    assert locked(machine.collect()) == ("enabled", 902)
 
 
 # --- lockers of X11 ---------------------------------------------------------------------------

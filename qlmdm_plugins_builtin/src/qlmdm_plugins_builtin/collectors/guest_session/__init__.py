@@ -41,6 +41,12 @@ def collect(host: Host) -> JSON:
 def _judge(host: Host, active: manager.Active) -> dict[str, JSON]:
     if active.name == "lightdm":
         return _lightdm(host, active)
+    if active.nobody_tells:
+        return unknown(
+            "neither processes nor services tell whether there is a display manager",
+            display_manager=None,
+            autologin=None,
+        )
     if active.name is None:
         if active.presumed and _may_be_lightdm(active):
             perhaps = _lightdm(host, manager.Active("lightdm", "", presumed=True))
@@ -89,6 +95,9 @@ def _lightdm(host: Host, active: manager.Active) -> dict[str, JSON]:
         "script_installed": installed,
         "seats": {verdict.seat: dict(verdict.settings) for verdict in verdicts},
     }
+    remote = lightdm.remote_logins(config)
+    if remote:
+        value["remote_login"] = list(remote)
     if value["state"] == "disabled" and known is None:
         others = sorted(config.named_seats() - set(seats))
         for seat in others:

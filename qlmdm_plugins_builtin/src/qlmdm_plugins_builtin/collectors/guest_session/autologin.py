@@ -131,21 +131,26 @@ def toml_string(text: str, table: str, key: str) -> str | None:
 
     `[initial_session]` may also be written as one line: `initial_session = { user = "ada" }`.
     """
+    inline = re.compile(rf"{re.escape(table)}\s*=\s*\{{(.*)\}}")
+    dotted = re.compile(rf"{re.escape(table)}\s*\.\s*(.*)\Z")
+    entry = re.compile(
+        rf"(?:^|[{{,\s])[\"']?{re.escape(key)}[\"']?\s{{0,99}}=\s*(?:\"([^\"]*)\"|'([^']*)')"
+    )
     current = ""
     for raw in text.splitlines():
         line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
         header = re.match(r"\[\s*[\"']?([\w.-]+)[\"']?\s*\]\s*(?:#.*)?\Z", line)
         if header:
             current = header[1]
             continue
         where = line if current == table else ""
-        inline = re.match(rf"{re.escape(table)}\s*=\s*\{{(.*)\}}", line) if not current else None
-        dotted = re.match(rf"{re.escape(table)}\s*\.\s*(.*)\Z", line) if not current else None
-        where = inline[1] if inline else dotted[1] if dotted else where
-        found = re.search(
-            rf"(?:^|[{{,\s])[\"']?{re.escape(key)}[\"']?\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", where
-        )
-        if found and not where.startswith("#"):
+        if not current:
+            top = inline.match(line) or dotted.match(line)
+            where = top[1] if top else ""
+        found = entry.search(where)
+        if found:
             return found[1] if found[1] is not None else found[2]
     return None
 
@@ -158,6 +163,11 @@ UNITS = (
 )
 
 
+GREETD_FILE = "/etc/greetd/config.toml"
+COSMIC_FILE = "/etc/greetd/cosmic-greeter.toml"
+"""What COSMIC's login screen, which is greetd, is started with."""
+
+
 def _greetd_path(host: Host, argv: Sequence[str]) -> str:
     """The configuration: named on the command line, in the unit, or the usual one."""
     named = _config_word(argv)
@@ -167,7 +177,9 @@ def _greetd_path(host: Host, argv: Sequence[str]) -> str:
                 text = _text(host, f"{directory}/{unit}")
                 line = re.search(r"^ExecStart=(.*greetd.*)$", text or "", re.MULTILINE)
                 named = named or (_config_word(line[1].split()) if line else None)
-    return named or "/etc/greetd/config.toml"
+    if named is None and not host.exists(GREETD_FILE) and host.exists(COSMIC_FILE):
+        return COSMIC_FILE
+    return named or GREETD_FILE
 
 
 def _config_word(argv: Sequence[str]) -> str | None:
@@ -181,9 +193,20 @@ def _config_word(argv: Sequence[str]) -> str | None:
 
 def _greetd(host: Host, argv: Sequence[str]) -> Autologin:
     path = _greetd_path(host, argv)
-    # `default_session` is the greeter, whose user is no person.
-    user = toml_string(_text(host, path) or "", "initial_session", "user")
+    text = _text(host, path) or ""
+    user = toml_string(text, "initial_session", "user") or _without_a_greeter(text)
     return Autologin(user or None, path if user else "")
+
+
+def _without_a_greeter(text: str) -> str | None:
+    """The user of `default_session`, where that is no login screen but a desktop.
+
+    Login screens have an account of their own, which is called greeter or so.
+    """
+    user = toml_string(text, "default_session", "user") or ""
+    command = toml_string(text, "default_session", "command") or ""
+    shows_login = re.search(r"greet|hello|login|getty", f"{user} {command}", re.IGNORECASE)
+    return user if user and command and not shows_login else None
 
 
 # --- the small ones -------------------------------------------------------------------------

@@ -187,6 +187,14 @@ def judge_seat(config: Config, seat: str, *, script_installed: bool) -> SeatVerd
     )
 
 
+def remote_logins(config: Config) -> list[str]:
+    """The ways in which LightDM shows its login screen over the network."""
+    groups = {"XDMCPServer": "xdmcp", "VNCServer": "vnc"}
+    return [
+        name for group, name in groups.items() if is_true(config.value(group, "enabled"), False)
+    ]
+
+
 def guest_script(host: Host, config: Config) -> tuple[str, bool]:
     """The script that makes guest accounts, and whether it is installed (guest-account.c)."""
     named = config.value("LightDM", "guest-account-script")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os.path import basename
 
-from qlmdm_core import Host, Process
+from qlmdm_core import CommandResult, Host, Process
 
 DAEMONS = {
     "cosmic-greeter": "greetd", "emptty": "emptty", "entranced": "entrance", "gdm": "gdm",
@@ -26,11 +26,12 @@ CONFIGURATION = {
     "gdm": ("/etc/gdm3", "/etc/gdm"),
     "greetd": ("/etc/greetd",),
     "lightdm": ("/etc/lightdm/lightdm.conf", "/etc/lightdm/lightdm.conf.d",
+                "/etc/xdg/lightdm/lightdm.conf.d", "/usr/local/share/lightdm/lightdm.conf.d",
                 "/usr/share/lightdm/lightdm.conf.d"),
     "lxdm": ("/etc/lxdm",),
     "ly": ("/etc/ly",),
     "plasmalogin": ("/etc/plasmalogin.conf",),
-    "sddm": ("/etc/sddm.conf", "/etc/sddm.conf.d"),
+    "sddm": ("/etc/sddm.conf", "/etc/sddm.conf.d", "/usr/lib/sddm/sddm.conf.d"),
     "slim": ("/etc/slim.conf",),
 }  # fmt: skip
 """Where the presence of a display manager shows, if nothing else does."""
@@ -58,6 +59,8 @@ class Active:
     """Another one that would be started at the next boot."""
     presumed: bool = False
     """Only its configuration was found: it may be a leftover."""
+    nobody_tells: bool = False
+    """There may be one: neither processes nor services could be asked."""
 
 
 def find(host: Host, processes: Sequence[Process]) -> Active:
@@ -78,8 +81,11 @@ def find(host: Host, processes: Sequence[Process]) -> Active:
     traces = [name for name, paths in CONFIGURATION.items() if any(map(host.exists, paths))]
     if "lightdm" not in traces and host.which("lightdm") is not None:
         traces.append("lightdm")
-    if any(process.pid == 1 for process in processes) or not traces:
+    if any(process.pid == 1 for process in processes):
         return Active(None, "none is running, and none is set to start")
+    if not traces:
+        told = _services_tell(host)
+        return Active(None, "none is set to start" if told else "", nobody_tells=not told)
     if len(traces) == 1:
         return Active(traces[0], "its configuration alone", presumed=True)
     return Active(None, f"configured: {', '.join(sorted(traces))}", presumed=True)
@@ -116,10 +122,23 @@ def _configured(host: Host) -> tuple[str | None, str]:
     return None, ""
 
 
-def _by_systemd(host: Host) -> str | None:
-    result = host.run(
+def _services_tell(host: Host) -> bool:
+    """Whether there is a list of what is started, in which a display manager would be."""
+    answered = _ask_systemd(host)
+    if answered.ok and answered.stdout.strip():
+        return True
+    directories = ("/etc/runlevels/default", *RUNIT)
+    return any(_entries(host, directory) for directory in directories)
+
+
+def _ask_systemd(host: Host) -> CommandResult:
+    return host.run(
         ["systemctl", "show", "-p", "Id", "--value", "display-manager.service"], timeout=TIMEOUT
     )
+
+
+def _by_systemd(host: Host) -> str | None:
+    result = _ask_systemd(host)
     return unit_name(result.stdout) if result.ok else None
 
 

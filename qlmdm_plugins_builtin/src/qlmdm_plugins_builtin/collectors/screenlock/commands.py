@@ -140,9 +140,10 @@ def _line(command: str, read: ReadScript | None, is_locker: bool, depth: int) ->
     if depth <= 0:
         return Effect.UNKNOWN
     commands = simple_commands(command)
-    found = Effect.NOTHING
-    for words in commands:
-        found = max(found, _words(words[:MAX_WORDS], read, is_locker, depth))
+    effects = {_words(words[:MAX_WORDS], read, is_locker, depth) for words in commands}
+    found = max(effects, default=Effect.NOTHING)
+    if found == Effect.SIGNALS and Effect.LOCKS_UNVERIFIED in effects:
+        return Effect.LOCKS_UNVERIFIED  # Whether anything listens to the signal or not.
     if found == Effect.LOCKS and any(basename(words[0]) in CONDITIONS for words in commands):
         return Effect.LOCKS_UNVERIFIED  # It may lock on battery only, or not while music plays.
     return found

@@ -92,6 +92,15 @@ WAYLAND_COMPOSITORS = (
     "sway", "swayfx", "wayfire", "weston",
 )  # fmt: skip
 
+LOCKER_PROGRAMS = (
+    "budgie-screensaver", "cinnamon-screensaver", "gnome-screensaver", "hypridle", "light-locker",
+    "mate-screensaver", "swayidle", "xautolock", "xfce4-screensaver", "xidlehook", "xscreensaver",
+    "xss-lock",
+)  # fmt: skip
+"""Programs that wait for idleness in a graphical session, so there is one."""
+
+WAYLAND_PROGRAMS = (*WAYLAND_COMPOSITORS, "hypridle", "swayidle")
+
 X_SERVERS = ("Xorg", "X", "Xorg.bin", "Xephyr", "Xwayland")
 
 

@@ -190,13 +190,16 @@ def _own(place: Place, desktop: str | None, running: Sequence[Finding]) -> Findi
 
 def _without_its_screen_saver(place: Place, desktop: str, brought: str) -> Finding:
     """A desktop whose screen saver was not seen running."""
-    if not place.processes and desktop in ("cinnamon", "mate"):
-        # Nothing at all was seen of this user: the desktop starts its own by default.
-        return SCREEN_SAVERS[brought](place)
     reason = f"{brought} does not run, nor another locker"
     # Cinnamon 6.7 and Budgie 10.10 lock by other means, which nobody here reads.
     if place.all_in_sight and place.processes and desktop in ("mate", "xfce"):
         return disabled(brought, reason, {})
+    told = SCREEN_SAVERS[brought](place)
+    if told.state == "disabled" and not place.hides_processes:
+        return told  # It does not lock when it runs, either.
+    if not place.processes and desktop in ("budgie", "cinnamon", "mate"):
+        # Nothing at all was seen of this user: the desktop starts its own by default.
+        return told
     return unsure(brought, reason if place.processes else f"can't see whether {brought} runs")
 
 

@@ -61,6 +61,11 @@ class Place:
         """Whether a process of these names runs on the machine, whoever owns it."""
         return any(is_named(process, wanted) for process in self._machine)
 
+    @property
+    def hides_processes(self) -> bool:
+        """Whether the session's processes are kept from us, and others are not (hidepid)."""
+        return bool(self._machine) and not self.processes and not self.all_in_sight
+
     # --- environment ---------------------------------------------------------------------
 
     @cached_property
@@ -152,7 +157,11 @@ class Place:
 
 
 def _home_of(host: Host, user: str) -> str | None:
-    """From passwd(5), or the name service, which also knows the users of a directory server."""
+    """From passwd(5), or the name service, which also knows the users of a directory server.
+
+    Where there is no passwd at all, which is to say in a recording that lacks it, the home is
+    where it usually is.
+    """
     sources: tuple[Callable[[], str], ...] = (
         lambda: host.read("/etc/passwd"),
         lambda: host.run(["getent", "passwd", user], timeout=TIMEOUT).stdout,
@@ -167,4 +176,6 @@ def _home_of(host: Host, user: str) -> str | None:
             if len(fields) >= 6 and fields[0] == user and isabs(fields[5]):
                 return normpath(fields[5])
     usual = "/root" if user == "root" else f"/home/{user}"
-    return usual if "/" not in user and host.exists(usual) else None
+    if "/" in user or user in ("", ".", ".."):
+        return None
+    return usual if host.exists(usual) or not host.exists("/etc/passwd") else None

@@ -23,7 +23,10 @@ def names(process: Process) -> set[str]:
     found.update(basename(word) for word in argv[:1])
     if any(_interpreter(name) for name in found) and "-c" not in argv:
         # A script: the first argument that is no option names it.
-        found.update(basename(word) for word in _operands(argv)[:1])
+        for word in _operands(argv)[:1]:
+            name = basename(word)
+            # Cinnamon's screen saver is cinnamon-screensaver-main.py.
+            found.update((name, name.removesuffix(".py").removesuffix("-main")))
     return {_bare(name) for name in found if name}
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from qlmdm_core import JSON, Host, Process
 
-from .desktops import WAYLAND_COMPOSITORS, X_SERVERS, all_process_names
+from .desktops import LOCKER_PROGRAMS, WAYLAND_PROGRAMS, X_SERVERS, all_process_names
 from .model import Session
 from .processes import all_in_sight, is_named
 
@@ -135,9 +135,14 @@ def find_sessions(host: Host, processes: Sequence[Process]) -> Found:
         if session is not None:
             (graphical if is_graphical else consoles).append(session)
     graphical += _started_by_hand(consoles, graphical, processes)
-    if consoles and not graphical and processes and not (all_in_sight(processes) or host.is_root):
+    if graphical:
+        return Found(tuple(graphical))
+    if consoles and processes and not (all_in_sight(processes) or host.is_root):
         return Found(reason="not root: can't see whether a console login has started a desktop")
-    return Found(tuple(graphical))
+    strange = _unknown_to_logind(host, processes, {row.user for row in rows})
+    if strange:
+        return Found(reason=f"{strange} shows a desktop in a session that logind does not know")
+    return Found()
 
 
 def _show(host: Host, identity: str) -> dict[str, str]:
@@ -194,6 +199,17 @@ def _started_by_hand(
     return found
 
 
+def _unknown_to_logind(
+    host: Host, processes: Sequence[Process], known: Collection[str | None]
+) -> str:
+    """Somebody who runs a desktop and has no session at all, as in a kiosk; empty if nobody."""
+    for process in _showing(processes):
+        user = process.user or _user_name(host, process.uid)
+        if user is not None and user not in known and user not in GREETERS and user != "root":
+            return user
+    return ""
+
+
 def _session_id(process: Process) -> str:
     return (process.environ or {}).get("XDG_SESSION_ID", "")
 
@@ -220,7 +236,7 @@ def _with_environ(session: Session, process: Process) -> Session:
     type_ = environ.get("XDG_SESSION_TYPE", "")
     if type_ not in GRAPHICAL:
         # A compositor sets WAYLAND_DISPLAY for its children, not for itself.
-        waylands = environ.get("WAYLAND_DISPLAY") or is_named(process, WAYLAND_COMPOSITORS)
+        waylands = environ.get("WAYLAND_DISPLAY") or is_named(process, WAYLAND_PROGRAMS)
         type_ = "wayland" if waylands else "x11"
     return replace(
         session,
@@ -244,12 +260,18 @@ class _Owners:
 def _without_logind(host: Host, processes: Sequence[Process], why: str) -> Found:
     """By processes alone, as in a container, or on a system with another login manager."""
     owners = _Owners()
-    for process in _showing(processes):
+    nobodys = False
+    # Desktops first: they tell more of the session than a locker that runs in it.
+    lockers = [process for process in processes if is_named(process, LOCKER_PROGRAMS)]
+    for process in [*_showing(processes), *lockers]:
         user = process.user or _user_name(host, process.uid)
+        nobodys = nobodys or user is None
         if user and user not in GREETERS:
             owners.add(process, user)
     if owners.by_user:
         return Found(tuple(owners.by_user.values()))
+    if nobodys:
+        return Found(reason="a desktop is shown, and it is not known to whom")
     if all_in_sight(processes) and not any(_uses_a_display(process) for process in processes):
         return Found()
     return Found(reason=f"who is logged in can't be told: {why}")

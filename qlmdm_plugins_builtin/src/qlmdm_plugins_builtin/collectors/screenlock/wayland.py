@@ -7,6 +7,7 @@ they were given, without a shell's quoting.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -46,7 +47,8 @@ def parse_events(words: Sequence[str]) -> list[Event]:
     found: list[Event] = []
     at = 0
     while at < len(words):
-        name, rest = words[at], words[at + 1 :]
+        # No more than four words follow a name: `timeout N COMMAND resume COMMAND`.
+        name, rest = words[at], words[at + 1 : at + 5]
         if name == "timeout" and len(rest) >= 2:
             if _NUMBER.match(rest[0]):
                 found.append(Event("timeout", rest[1], int(rest[0])))
@@ -74,17 +76,17 @@ def split_swayidle_arguments(arguments: Sequence[str]) -> tuple[str | None, list
     """The file named by -C, and the words that are events (getopt(3) string `C:hdwS:`)."""
     config: str | None = None
     events: list[str] = []
-    rest = list(arguments)
+    rest = deque(arguments)
     while rest:
-        word = rest.pop(0)
+        word = rest.popleft()
         if word == "--":
-            return config, events + rest
+            return config, [*events, *rest]
         option = re.match(r"-([hdw]*)(?:([CS])(.*))?\Z", word, re.DOTALL) if len(word) > 1 else None
         if option is None:
             events.append(word)
             continue
         if option[2]:
-            value = option[3] or (rest.pop(0) if rest else "")
+            value = option[3] or (rest.popleft() if rest else "")
             config = value if option[2] == "C" else config
     return config, events
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -54,22 +55,22 @@ def parse_options(
 ) -> tuple[dict[str, str], list[str]]:
     """Options with their values (`-x V`, `--x V`, `--x=V`; flags have none), and the operands."""
     options: dict[str, str] = {}
-    rest = list(arguments)
+    rest = deque(arguments)
     operands: list[str] = []
     while rest:
-        word = rest.pop(0)
+        word = rest.popleft()
         if word == "--":
-            return options, operands + rest
+            return options, [*operands, *rest]
         if not word.startswith("-") or word == "-":
             operands.append(word)
             if stop_at_operand:
-                return options, operands + rest
+                return options, [*operands, *rest]
             continue
         name, equals, value = word.partition("=")
         if equals:
             options[name] = value
         elif word in valued and rest:
-            options[word] = rest.pop(0)
+            options[word] = rest.popleft()
         else:
             options[word] = ""
     return options, operands
