@@ -139,9 +139,9 @@ def test_the_fleet_is_shown_as_a_table(played: Playing) -> None:
     assert here[0] == "you@example.com"
     assert shown == {
         "ada-laptop": ("ada@example.com", "ubuntu 24.04", "all pass"),
-        "bob-desktop": ("bob@example.com", "linuxmint 20.3", "12 fail"),
+        "bob-desktop": ("bob@example.com", "linuxmint 20.3", "13 fail"),
         "carol-arch": ("carol@example.com", "arch", "3 fail, 1 unknown"),
-        "dave-partly-unknown": ("dave@example.com", "void", "2 fail, 9 unknown"),
+        "dave-partly-unknown": ("dave@example.com", "void", "2 fail, 10 unknown"),
     }
 
 

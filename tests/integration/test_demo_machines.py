@@ -31,6 +31,8 @@ NOW = datetime(2026, 11, 23, 9, 31, tzinfo=timezone.utc)
 
 STATES = {
     "ada-laptop": {
+        "accounts": "available",
+        "certificates": "off",
         "dmidecode": "available",
         "eraagent": "running",
         "eset": "running",
@@ -42,12 +44,16 @@ STATES = {
         "network_devices": "available",
         "os_info": "available",
         "os_updates": "up_to_date",
+        "packages": "off",
         "prey": "absent",
         "reboot_required": "not_required",
         "screenlock": "enabled",
+        "secure_boot": "enabled",
         "sshd": "not_running",
     },
     "bob-desktop": {
+        "accounts": "available",
+        "certificates": "off",
         "dmidecode": "available",
         "eraagent": "stopped",
         "eset": "stopped",
@@ -59,12 +65,16 @@ STATES = {
         "network_devices": "available",
         "os_info": "available",
         "os_updates": "updates_available",
+        "packages": "off",
         "prey": "absent",
         "reboot_required": "required",
         "screenlock": "disabled",
+        "secure_boot": "not_available",
         "sshd": "running",
     },
     "carol-arch": {
+        "accounts": "available",
+        "certificates": "off",
         "dmidecode": "available",
         "eraagent": "absent",
         "eset": "absent",
@@ -76,12 +86,16 @@ STATES = {
         "network_devices": "available",
         "os_info": "available",
         "os_updates": "updates_available",
+        "packages": "off",
         "prey": "absent",
         "reboot_required": "not_required",
         "screenlock": "enabled",
+        "secure_boot": "disabled",
         "sshd": "running",
     },
     "dave-partly-unknown": {
+        "accounts": "available",
+        "certificates": "off",
         "dmidecode": "available",
         "eraagent": "absent",
         "eset": "absent",
@@ -93,9 +107,11 @@ STATES = {
         "network_devices": "available",
         "os_info": "available",
         "os_updates": "unknown",
+        "packages": "off",
         "prey": "absent",
         "reboot_required": "unknown",
         "screenlock": "unknown",
+        "secure_boot": "unknown",
         "sshd": "unknown",
     },
 }
@@ -103,6 +119,7 @@ STATES = {
 VERDICTS = {
     "ada-laptop": {},
     "bob-desktop": {
+        "account-without-password": "fail",
         "eraagent-stopped": "fail",
         "eset-out-of-date": "fail",
         "eset-stopped": "fail",
@@ -123,6 +140,7 @@ VERDICTS = {
         "os-update-available": "fail",
     },
     "dave-partly-unknown": {
+        "account-without-password": "unknown",
         "eraagent-absent": "fail",
         "eset-absent": "fail",
         "firewall-disabled": "unknown",
@@ -138,7 +156,16 @@ VERDICTS = {
 }
 """What does not pass; every other check does."""
 
-PASSES_EVERYWHERE = {"collector-failing", "deprecated-port", "duplicate-identity", "not-reporting"}
+PASSES_EVERYWHERE = {
+    "collector-failing",
+    "deprecated-port",
+    "duplicate-identity",
+    "expiring-certificate",
+    "extra-root-account",
+    "not-reporting",
+    "secure-boot-disabled",
+    "unwanted-package",
+}
 
 Report = dict[str, dict[str, Any]]
 
@@ -179,7 +206,7 @@ def test_each_collector_finds_what_the_machine_was_composed_for(
 def test_what_is_unknown_has_a_reason(reports: dict[str, Report]) -> None:
     values = [result["value"] for result in reports["dave-partly-unknown"].values()]
     unknown = [value for value in values if value["state"] == "unknown"]
-    assert len(unknown) == 7
+    assert len(unknown) == 8
     assert all(value["reason"] for value in unknown)
 
 

@@ -98,7 +98,9 @@ def _entry(
     expired = None
     if secret is not None and secret.has_dates:
         expired = secret.expires_on is not None and secret.expires_on <= today
-    sudo, doas = (_right(rule, account, groups) for rule in rules)
+    sudo, doas = (rule.of(account, groups) for rule in rules)
+    if account.uid == 0:
+        sudo = Right(granted=True, source="uid 0")
     return {
         "name": account.name,
         "uid": account.uid,
@@ -111,12 +113,6 @@ def _entry(
         "doas": doas.granted,
         "groups": [group for group in POWERFUL_GROUPS if group in groups],
     }
-
-
-def _right(rules: _Rules, account: Account, groups: frozenset[str]) -> Right:
-    if account.uid == 0:
-        return Right(granted=True, source="uid 0")
-    return rules.of(account, groups)
 
 
 def _can_log_in(host: Host, shell: str) -> bool:
