@@ -12,7 +12,7 @@ from qlmdm_core.api import JSON
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_plugins_builtin.collectors import _dmi, dmidecode
 
-ASK = ["dmidecode", "-t", "bios,system,baseboard,chassis"]
+ASK = ["dmidecode", "-t", "0,1,2,3"]
 DUMP = """\
 # dmidecode 3.5
 Getting SMBIOS data from sysfs.

@@ -152,7 +152,8 @@ def read_sysfs(host: Host) -> tuple[dict[str, str], list[str], list[str]]:
 def read_dmidecode(host: Host) -> tuple[dict[str, str], str, bool]:
     """Our fields by dmidecode, why there are none, and whether there are no tables at all."""
     problem = ""
-    for argv in (["dmidecode", "-t", "bios,system,baseboard,chassis"], ["dmidecode"]):
+    # Numbers: dmidecode(8) takes no list of keywords ("Invalid type keyword").
+    for argv in (["dmidecode", "-t", "0,1,2,3"], ["dmidecode"]):
         result = host.run(argv, timeout=TIMEOUT)
         if has_no_tables(result.stdout + result.stderr):
             return {}, "", True
