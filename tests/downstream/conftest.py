@@ -15,10 +15,15 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 OURS = sorted(path.parent for path in ROOT.glob("qlmdm_*/pyproject.toml"))
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
 
 
 def run_bare(
-    *command: str | Path, cwd: Path | None = None, status: tuple[int, ...] = (0,), **env: str
+    *command: str | Path,
+    cwd: Path | None = None,
+    status: tuple[int, ...] = (0,),
+    seconds: float = 100,
+    **env: str,
 ) -> str:
     """Run a program in a nearly empty environment; its output, or a failed test with it."""
     result = subprocess.run(
@@ -27,7 +32,7 @@ def run_bare(
         env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **env},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=seconds,
         check=False,
     )
     assert result.returncode in status, f"{command}: {result.stdout}{result.stderr}"
@@ -44,10 +49,10 @@ def declared(requirements: list[str] | None, extras: set[str]) -> Iterator[Requi
             yield requirement
 
 
-def dependencies(projects: list[importlib.metadata.Distribution]) -> set[str]:
+def dependencies(projects: list[importlib.metadata.Distribution], *extras: str) -> set[str]:
     """The names of all third-party distributions that these declare, however indirectly."""
     found: set[str] = set()
-    pending = [r for project in projects for r in declared(project.requires, {"", "server"})]
+    pending = [r for project in projects for r in declared(project.requires, {"", *extras})]
     while pending:
         requirement = pending.pop()
         name = canonicalize_name(requirement.name)
@@ -60,35 +65,44 @@ def dependencies(projects: list[importlib.metadata.Distribution]) -> set[str]:
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheels of our distributions and of the example, each built once."""
+    """A folder with the wheels of our distributions and of the examples, each built once."""
     folder = tmp_path_factory.mktemp("wheels")
-    for project in [*OURS, ROOT / "examples/qlmdm_acme"]:
-        command = ("-m", "build", "--wheel", "--no-isolation", "--outdir", folder, project)
-        run_bare(sys.executable, *command)
+    for project in [*OURS, *EXAMPLES]:
+        build_wheel(project, folder)
     return folder
 
 
+def build_wheel(project: Path, folder: Path) -> Path:
+    """Build a wheel into a folder, offline; where it is."""
+    before = set(folder.glob("*.whl"))
+    command = ("-m", "build", "--wheel", "--no-isolation", "--outdir", folder, project)
+    run_bare(sys.executable, *command)
+    (wheel,) = set(folder.glob("*.whl")) - before
+    return wheel
+
+
 @pytest.fixture(scope="session")
-def environment(
-    wheels: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Sequence[str]], Path]:
+def environment(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes a fresh environment with the wheels that match these patterns; its bin folder.
 
+    `more` are wheels of others; `testing`: it has what the extra of that name declares, too.
     The declared dependencies are links to those of the environment that runs the tests, so
-    that nothing is downloaded; whatever else it has is not there.
+    that nothing is downloaded; whatever else that has is not there.
     """
 
-    def make(patterns: Sequence[str]) -> Path:
+    def make(patterns: Sequence[str], *, more: Sequence[Path] = (), testing: bool = False) -> Path:
         folder = tmp_path_factory.mktemp("downstream")
         fresh = folder / "with a space"
         venv.create(fresh, symlinks=True)
         python = fresh / "bin/python"
         offline = ("--no-index", "--no-deps", "--disable-pip-version-check", "--no-compile")
         chosen = sorted(path for pattern in patterns for path in wheels.glob(pattern))
+        chosen += more
         run_bare(sys.executable, "-m", "pip", "--python", python, "install", *offline, *chosen)
         links = folder / "dependencies"
         links.mkdir()
-        for name in dependencies([importlib.metadata.distribution("qlmdm-core")]):
+        extras = ("server", "testing") if testing else ("server",)
+        for name in dependencies([importlib.metadata.distribution("qlmdm-core")], *extras):
             distribution = importlib.metadata.distribution(name)
             for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
                 if not (links / top).exists():
@@ -98,6 +112,12 @@ def environment(
         return fresh / "bin"
 
     return make
+
+
+@pytest.fixture(scope="session")
+def site(environment: Callable[..., Path]) -> Path:
+    """The bin folder of an environment with everything of ours, the examples, and pytest."""
+    return environment(["*.whl"], testing=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "qlmdm_core/src/qlmdm_core"
 Run = Callable[..., str]
+pytestmark = pytest.mark.timeout(600)  # the first test waits for an environment to be made
 
 
 @pytest.fixture(scope="module")

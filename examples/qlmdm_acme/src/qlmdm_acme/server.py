@@ -1,17 +1,19 @@
-"""Judges what `client` collects, and keeps a log of all alerts; runs on the server."""
+"""Judges what `client` collects, logs all alerts, adds an address; runs on the server."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from qlmdm_core import (
+    JSON,
     Alert,
     AuditCheck,
     ClientView,
     Notifier,
+    Route,
     Settings,
     SettingsSection,
     Verdict,
@@ -28,17 +30,29 @@ class Acme:
 
 
 def judge(client: ClientView, _now: datetime) -> Verdict:
-    """A laptop without a badge fails; one of which we don't know is unknown, never passed."""
+    """A laptop passes with a badge that nobody misses. What is not understood is unknown.
+
+    | what was reported            | reported lost | verdict             |
+    |------------------------------|---------------|---------------------|
+    | state present, with a number | that number   | fail                |
+    | state present, with a number | no            | pass                |
+    | state absent, or no number   |               | fail                |
+    | state unknown                |               | unknown, its reason |
+    | anything else                |               | unknown             |
+    """
     badge = client.report["acme_badge"]["value"]
-    if badge["state"] == "present" and badge["number"]:
-        return Verdict(state="pass")
-    if badge["state"] == "unknown":
-        return Verdict(state="unknown", message=badge["reason"])
-    return Verdict(
-        state="fail",
-        message="/etc/acme/badge names no badge. Ask the front desk for one.",
-        evidence=badge,
-    )
+    state = badge.get("state") if isinstance(badge, dict) else None
+    if state not in ("present", "absent"):
+        reason = badge.get("reason") if state == "unknown" else None
+        return Verdict(state="unknown", message=str(reason or "the value of acme_badge is odd"))
+    number = badge.get("number")
+    if state == "absent" or not number:
+        message = "/etc/acme/badge names no badge. Ask the front desk for one."
+        return Verdict(state="fail", message=message, evidence=badge)
+    if number == client.flags.get("acme_badge_lost"):
+        message = "its badge was reported lost. Ask the front desk for a new one."
+        return Verdict(state="fail", message=message, evidence=badge)
+    return Verdict(state="pass")
 
 
 def write(alerts: Sequence[Alert], log_file: str) -> None:
@@ -68,3 +82,11 @@ def qlmdm_register_audit_checks() -> list[AuditCheck]:
 def qlmdm_register_notifiers(settings: Settings) -> list[Notifier]:
     log_file = settings.section("acme").log_file
     return [Notifier(name="acme-log", send=partial(write, log_file=log_file))]
+
+
+@hookimpl
+def qlmdm_register_routes(services: Mapping[str, JSON]) -> list[Route]:
+    # The audit loads this module, too, and serves nothing: only the server imports Falcon.
+    from qlmdm_acme.lost import Lost
+
+    return [Route(path="lost", resource=Lost(services["store"]))]
