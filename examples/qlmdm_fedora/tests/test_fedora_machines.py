@@ -14,13 +14,15 @@ import pytest
 
 from qlmdm_core.api import Host
 from qlmdm_core.testing import RecordedMachine, ReplayHost
-from qlmdm_fedora import image, pending, rpmdb
+from qlmdm_fedora import image, rpmdb
 from qlmdm_fedora.adapter import FedoraAdapter
 from qlmdm_fedora.restart import QUESTIONS
 
 AT = "2026-11-01T12:00:00+00:00"
 NOON = 1793534400
 """The same moment, in seconds since 1970."""
+CHECK = ["dnf", "-C", "check-update"]
+SECURITY = ["dnf", "-C", "-q", "updateinfo", "list", "--security"]
 ADVISED = '<repomd><data type="primary"/><data type="updateinfo"/></repomd>'
 PLAIN = '<repomd><data type="primary"/></repomd>'
 NOT_DUE = (
@@ -74,12 +76,12 @@ def workstation(path: Path) -> RecordedMachine:
         "newname.noarch              1.0-1.fc43      updates\n"
         "    oldname.noarch          1.0-1.fc43      updates\n"
     )
-    built.command(pending.CHECKS[0], table, returncode=100)
+    built.command(CHECK, table, returncode=100)
     advisories = (
         "Name                   Type     Severity                 Package              Issued\n"
         "FEDORA-2026-1a2b3c4d5e security Important curl-8.15.0-3.fc43.x86_64 2026-10-20 01:02:03\n"
     )
-    built.command(pending.ADVISORIES[0], advisories)
+    built.command(SECURITY, advisories)
     installed = "curl\t8.15.0-1.fc43\tx86_64\nvim-data\t2:9.1.1800-1.fc43\tnoarch\n"
     built.command(rpmdb.ALL, installed)
     due = (
@@ -121,7 +123,7 @@ def stream(path: Path) -> RecordedMachine:
         "Last metadata expiration check: 3 days, 0:00:00 ago on Thu Oct 29 12:00:00 2026.\n\n"
         "kernel-core.x86_64          5.14.0-620.el9              baseos\n"
     )
-    built.command(pending.CHECKS[0], table, returncode=100).command(pending.ADVISORIES[0], "")
+    built.command(CHECK, table, returncode=100).command(SECURITY, "")
     built.command(rpmdb.ALL, "kernel-core\t5.14.0-600.el9\tx86_64\n")
     text = "No such command: needs-restarting. Please use /usr/bin/dnf --help\n"
     built.command(QUESTIONS[0], "", stderr=text, returncode=1)
@@ -174,7 +176,7 @@ def unregistered(path: Path) -> RecordedMachine:
         "This system is not registered with an entitlement server. "
         "You can use subscription-manager to register.\n"
     )
-    built.command(pending.CHECKS[0], stdout).command(pending.ADVISORIES[0], "")
+    built.command(CHECK, stdout).command(SECURITY, "")
     return built.command(QUESTIONS[0], NOT_DUE)
 
 

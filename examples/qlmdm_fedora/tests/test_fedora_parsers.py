@@ -1,8 +1,8 @@
 """What dnf prints, read into values.
 
-The samples marked "as printed" have exactly the form that dnf 4.23 printed for repositories made
-for the purpose (`test_fedora_real_dnf` makes the same ones); those of dnf5 and yum are composed
-from their sources and manuals.
+The samples marked "as printed" have exactly the form that dnf 4.23 and dnf5 5.4.6 printed for
+repositories made for the purpose (`test_fedora_real_dnf` makes the same ones); the others are
+composed from sources and manuals.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Obsoleting Packages
 newname.noarch                                             1.0-1.fc99                    updates
     oldname.noarch                                         1.0-1.fc99                    @System
 """
+# As printed, but for the last section, which is composed.
 DNF5 = """\
 Upgrades
 alpha.noarch                          1.2-1.fc99   updates
@@ -129,6 +130,7 @@ FEDORA-2026-eeee555555 security       gamma-3.1-1.fc99.noarch
 
 
 def test_the_advisories_of_dnf5() -> None:
+    # As printed, by 5.4; older ones print the time of the build as text.
     table = """\
 Name                   Type     Severity                  Package              Issued
 FEDORA-2026-aaaa111111 security Important alpha-1.1-1.fc99.noarch 2026-10-01 00:00:00
@@ -164,6 +166,7 @@ locked-0:1.0-1.fc99.*
 kernel*
 """
     assert dnf.parse_versionlock(as_printed) == ("locked", "gamma", "openssl-libs", "kernel*")
+    # As printed.
     toml = """\
 version = "1.0"
 

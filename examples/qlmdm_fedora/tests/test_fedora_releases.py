@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_fedora import releases
 from qlmdm_fedora.adapter import FedoraAdapter
+from qlmdm_fedora.pending import LOG_ELSEWHERE
 from qlmdm_fedora.restart import QUESTIONS
 from qlmdm_fedora.rpmdb import ALL, FORMAT
 
@@ -163,6 +164,14 @@ def test_a_restart_is_due_if_dnf_says_so(tmp_path: Path, question: tuple[str, ..
     found = FedoraAdapter().reboot_required(built.host())
     assert (found.required, found.packages) == (True, ("glibc", "kernel"))
     assert found.reason == "updated since the start: glibc, kernel"
+
+
+def test_root_leaves_nothing_in_the_owners_log(tmp_path: Path) -> None:
+    built = machine(tmp_path)
+    # Were it asked otherwise, the first would be as good an answer.
+    built.command(["dnf", "-C", "needs-restarting", "-r"], DUE, returncode=1)
+    built.command(["dnf", "-C", LOG_ELSEWHERE, "needs-restarting", "-r"], NOT_DUE)
+    assert FedoraAdapter().reboot_required(built.host()).required is False
 
 
 def test_no_restart_is_due_if_dnf_says_so(tmp_path: Path) -> None:

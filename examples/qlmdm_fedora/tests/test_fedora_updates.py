@@ -15,7 +15,7 @@ import pytest
 from qlmdm_core.api import Updates
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_fedora.adapter import FedoraAdapter
-from qlmdm_fedora.pending import ADVISORIES, CHECKS
+from qlmdm_fedora.pending import LISTS_OF_ALL, LOG_ELSEWHERE
 from qlmdm_fedora.rpmdb import ALL
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
@@ -23,7 +23,8 @@ DAY = 86400
 FEDORA = 'NAME="Fedora Linux"\nVERSION_ID=43\nID=fedora\nSUPPORT_END=2026-12-02\n'
 CENTOS = 'NAME="CentOS Stream"\nVERSION_ID="9"\nID="centos"\nID_LIKE="rhel fedora"\n'
 RHEL = 'NAME="Red Hat Enterprise Linux"\nVERSION_ID="9.6"\nID="rhel"\nID_LIKE="fedora"\n'
-CHECK, SECURITY = CHECKS[0], ADVISORIES[0]
+CHECK = ["dnf", "-C", "check-update"]
+SECURITY = ["dnf", "-C", "-q", "updateinfo", "list", "--security"]
 WAITING = """
 alpha.noarch                          1.2-1.fc43                         updates
 beta.noarch                           1:2.1-3.fc43                       updates
@@ -337,16 +338,30 @@ def test_the_words_of_dnf5(tmp_path: Path) -> None:
     assert (found.updates, found.security_updates) == (1, 1)
 
 
-@pytest.mark.parametrize(("root", "state"), [(True, "up_to_date"), (False, "unknown")])
-def test_dnf5_has_lists_of_its_own_for_each_user(tmp_path: Path, root: bool, state: str) -> None:
-    built = machine(tmp_path, root=root, cache="/var/cache/libdnf5").link("/usr/bin/dnf", "dnf5")
-    assert updates(in_order(built)).state == state
-
-
-def test_dnf4_asks_the_same_lists_for_everybody(tmp_path: Path) -> None:
-    built = machine(tmp_path, root=False).link("/usr/bin/dnf", "dnf-3")
-    built.command(["dnf", "-C", "check-update"], "")
+@pytest.mark.parametrize(
+    ("link", "root", "options"),
+    [
+        ("dnf5", True, (LOG_ELSEWHERE,)),
+        ("dnf5", False, LISTS_OF_ALL),
+        ("dnf-3", True, (LOG_ELSEWHERE,)),
+        ("dnf-3", False, ()),
+    ],
+)
+def test_the_systems_lists_are_asked_whoever_asks(
+    tmp_path: Path, link: str, root: bool, options: tuple[str, ...]
+) -> None:
+    cache = "/var/cache/libdnf5" if link == "dnf5" else "/var/cache/dnf"
+    built = machine(tmp_path, root=root, cache=cache).link("/usr/bin/dnf", link)
+    # Were it asked with other options, this would be as good an answer as the right one.
+    built.command(["dnf", "-C", "--other", "check-update"], "", stderr="no", returncode=1)
+    built.command(["dnf", "-C", *options, "check-update"], "")
     assert updates(built).state == "up_to_date"
+
+
+def test_yum_has_lists_of_its_own_for_each_user(tmp_path: Path) -> None:
+    built = machine(tmp_path, root=False, os_release=RHEL, repositories=("rhel-7-server-rpms",))
+    built.command(["yum", "-C", "check-update"], "")
+    assert updates(built).reason.startswith("not root: yum")
 
 
 def test_yum_of_el_7(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Asks dnf which updates wait on a machine, from the lists that it has, and nobody else.
 
 With `-C` dnf neither fetches nor asks a server. It then takes a repository without lists for
-one without updates, says so on standard error only, and exits 0: "nothing waits" proves
-something only together with `repositories`.
+one without updates, and exits 0. dnf 4 says so on standard error, dnf5 not at all: "nothing
+waits" proves something only together with `repositories`.
 """
 
 from __future__ import annotations
@@ -18,28 +18,32 @@ from qlmdm_fedora.versions import Package, compare
 CACHE_ONLY = "-C"
 LOG_ELSEWHERE = "--setopt=logdir=/run/qlmdm-dnf"
 """Asked by root, dnf appends to /var/log/dnf.log each time; this keeps its log to what the
-owner did. /run is root's and is empty after each start."""
-CHECKS = (
-    ("dnf", CACHE_ONLY, LOG_ELSEWHERE, "check-update"),
+owner did. /run is root's, and empty after each start."""
+LISTS_OF_ALL = (f"--setopt=cachedir={repositories.DNF5}", "--setopt=build_cache=0")
+"""Asked by others, dnf5 copies all lists to the user's home before it answers, and then asks
+those. This makes it read the system's, as dnf 4 does, and write none."""
+CHECKS = (("dnf", "check-update"), ("dnf5", "check-upgrade"), ("yum", "check-update"))
+"""How to ask for the updates: the first program that is there is asked. dnf5 knows
+`check-update`, too; where it stands beside dnf 4, `dnf` is the one that the owner uses."""
+RECORDED_CHECKS = (
     ("dnf", "-q", "check-update"),
     ("dnf", "check-update"),
-    ("dnf", CACHE_ONLY, LOG_ELSEWHERE, "check-upgrade"),
-    ("dnf5", CACHE_ONLY, LOG_ELSEWHERE, "check-upgrade"),
-    ("yum", CACHE_ONLY, "check-update"),
+    ("dnf", "check-upgrade"),
+    ("yum", "check-update"),
 )
-"""How to ask for the updates. On a live machine the first one of a program that is there is
-asked, and no other; the rest is for recordings that hold the same question in other words."""
+"""The same question in other words, for recordings: a live machine never gets so far."""
 ADVISORIES = (
-    ("dnf", CACHE_ONLY, LOG_ELSEWHERE, "-q", "updateinfo", "list", "--security"),
     ("dnf", "-q", "updateinfo", "list", "--security"),
+    ("dnf5", "-q", "advisory", "list", "--security", "--json"),
+    ("yum", "-q", "updateinfo", "list", "security"),
+)
+"""How to ask which builds mend security holes. yum 3 has no option for it."""
+RECORDED_ADVISORIES = (
     ("dnf", "updateinfo", "list", "--security"),
     ("dnf", "advisory", "list", "--security", "--json"),
     ("dnf", "advisory", "list", "--security"),
-    ("dnf5", CACHE_ONLY, LOG_ELSEWHERE, "-q", "advisory", "list", "--security", "--json"),
-    ("yum", CACHE_ONLY, "-q", "updateinfo", "list", "security"),
     ("yum", "updateinfo", "list", "--security"),
 )
-"""How to ask which builds mend security holes; as above."""
 UPDATES_WAIT = 100
 """The exit status of check-update if there are updates (dnf(8))."""
 
@@ -61,7 +65,7 @@ class Pending:
 def ask(host: Host) -> Pending:
     """What waits on this machine."""
     result = _check(host)
-    known = repositories.examine(host, dnf5=is_dnf5(host, result))
+    known = repositories.examine(host, dnf5=is_dnf5(host, result.argv[0]))
     if result.returncode not in (0, UPDATES_WAIT) or result.timed_out or result.truncated:
         return Pending(known=known, problem=_failure(result))
     check = dnf.parse_check(result.stdout)
@@ -82,31 +86,42 @@ def ask(host: Host) -> Pending:
 
 
 def _check(host: Host) -> CommandResult:
-    """The list of updates, by the first program that is there.
-
-    dnf5 knows `check-update`, too. Where both generations are installed, `dnf` is the one that
-    the owner uses.
-    """
-    error = ""
-    for argv in CHECKS:
-        answer = host.run(argv if host.is_root else _without_log(argv), timeout=90.0)
-        if answer.found:
-            return answer
-        error = error or answer.error
-    if host.which("microdnf"):
-        return CommandResult(
-            argv=("microdnf",), found=False, error="it can't list updates; dnf is not installed"
-        )
-    return CommandResult(argv=("dnf",), found=False, error=error)
+    result = _ask(host, CHECKS, RECORDED_CHECKS)
+    if not result.found and host.which("microdnf"):
+        why = "it can't list updates, and dnf is not installed"
+        return CommandResult(argv=("microdnf",), found=False, error=why)
+    return result
 
 
-def _without_log(argv: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(word for word in argv if word != LOG_ELSEWHERE)
+def _ask(
+    host: Host, spellings: Iterable[tuple[str, ...]], recorded: Iterable[tuple[str, ...]]
+) -> CommandResult:
+    """The first answer there is; else what came of asking dnf."""
+    first: CommandResult | None = None
+    for program, *rest in spellings:
+        argv = (program, CACHE_ONLY, *options(host, program), *rest)
+        result = host.run(argv, timeout=90.0)
+        if result.found:
+            return result
+        first = first or result
+    for argv in recorded:
+        result = host.run(argv)
+        if result.found:
+            return result
+    return first or CommandResult(argv=("dnf",), found=False)
 
 
-def is_dnf5(host: Host, result: CommandResult) -> bool | None:
-    """Whether the program that answered is dnf5; None if that can't be told."""
-    program = result.argv[0] if result.argv else ""
+def options(host: Host, program: str) -> tuple[str, ...]:
+    """What to tell this program beside the question, so that it leaves the least behind."""
+    if program == "yum":
+        return ()
+    if host.is_root:
+        return (LOG_ELSEWHERE,)
+    return LISTS_OF_ALL if is_dnf5(host, program) else ()
+
+
+def is_dnf5(host: Host, program: str) -> bool | None:
+    """Whether this program is dnf5; None if that can't be told."""
     if program in ("dnf5", "yum"):
         return program == "dnf5"
     try:
@@ -141,8 +156,6 @@ def _doubt(
     missing = {name for name in left_out if name in counting or not known.own}
     if missing := missing | set(known.missing):
         return _no_lists(missing)
-    if not host.is_root and is_dnf5(host, result):
-        return "not root: dnf5 asks lists of this user's own, whose age is not known"
     if not host.is_root and result.argv[:1] == ("yum",):
         return "not root: yum asks lists of this user's own, whose age is not known"
     return ""
@@ -150,12 +163,8 @@ def _doubt(
 
 def _advisories(host: Host, known: Repositories) -> frozenset[Package] | None:
     """The builds that mend security holes; None if nothing tells."""
-    answer = None
-    for argv in ADVISORIES:
-        result = host.run(argv if host.is_root else _without_log(argv), timeout=60.0)
-        if result.found:
-            answer = dnf.parse_advisories(result.stdout) if result.ok else None
-            break
+    result = _ask(host, ADVISORIES, RECORDED_ADVISORIES)
+    answer = dnf.parse_advisories(result.stdout) if result.ok else None
     if not answer and not known.advisories:
         return None  # an empty list where no repository has any says nothing
     return answer

@@ -6,13 +6,12 @@ import functools
 import re
 
 from qlmdm_core.api import Host, Reboot
-from qlmdm_fedora import dnf
-from qlmdm_fedora.pending import CACHE_ONLY
+from qlmdm_fedora import dnf, pending
 from qlmdm_fedora.versions import rpmvercmp
 
 QUESTIONS = (
-    ("dnf", CACHE_ONLY, "needs-restarting", "-r"),
-    ("dnf5", CACHE_ONLY, "needs-restarting", "-r"),
+    ("dnf", "needs-restarting", "-r"),
+    ("dnf5", "needs-restarting", "-r"),
     ("needs-restarting", "-r"),  # yum-utils (EL 7)
 )
 """dnf5 always gives this hint, and takes the option for the sake of those who know dnf 4."""
@@ -23,8 +22,9 @@ def reboot_required(host: Host) -> Reboot:
 
     The plugin (dnf-plugins-core, dnf5-plugins) may be missing; then only the kernel counts.
     """
-    for argv in QUESTIONS:
-        result = host.run(argv, timeout=60.0)
+    for program, *words in QUESTIONS:
+        first = (pending.CACHE_ONLY, *pending.options(host, program)) if "dnf" in program else ()
+        result = host.run((program, *first, *words), timeout=60.0)
         if not result.found or result.timed_out:
             continue
         hint = dnf.parse_restart(result.stdout)
