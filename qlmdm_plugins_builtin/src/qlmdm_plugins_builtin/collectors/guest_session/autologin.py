@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from qlmdm_core import Host
 
 from .. import keyfile
+from ..whole import read_whole
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class UnreadableError(Exception):
 
 def _text(host: Host, path: str) -> str | None:
     try:
-        return host.read(path)
+        return read_whole(host, path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

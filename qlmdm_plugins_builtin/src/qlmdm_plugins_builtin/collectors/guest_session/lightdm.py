@@ -15,6 +15,7 @@ from os.path import isabs
 from qlmdm_core import JSON, Host
 
 from .. import keyfile
+from ..whole import read_whole
 
 DEFAULT_SCRIPT = "guest-account"
 ALL_SEATS = "Seat:*"
@@ -129,7 +130,7 @@ def _by_files(host: Host, given: str | None, environ: Mapping[str, str]) -> Conf
     config = Config()
     for path in paths:
         try:
-            config.load(list(keyfile.entries(host.read(path))), path)
+            config.load(list(keyfile.entries(read_whole(host, path))), path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:

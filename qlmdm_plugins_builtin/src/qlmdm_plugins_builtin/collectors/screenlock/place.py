@@ -12,6 +12,7 @@ from os.path import isabs, join, normpath
 
 from qlmdm_core import CommandResult, Host, Process
 
+from ..whole import read_whole
 from .model import CannotTellError, Session
 from .processes import all_in_sight, is_named, of_session
 
@@ -135,7 +136,7 @@ class Place:
     def text(self, path: str) -> str | None:
         """A file's text; None if there is no such file. Raises `CannotTellError`."""
         try:
-            return self.host.read(path)
+            return read_whole(self.host, path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -163,7 +164,7 @@ def _home_of(host: Host, user: str) -> str | None:
     where it usually is.
     """
     sources: tuple[Callable[[], str], ...] = (
-        lambda: host.read("/etc/passwd"),
+        lambda: read_whole(host, "/etc/passwd", max_bytes=8 << 20),
         lambda: host.run(["getent", "passwd", user], timeout=TIMEOUT).stdout,
     )
     for source in sources:

@@ -18,6 +18,8 @@ MAX_LENGTH = 64 << 10
 """Characters that are looked at: a longer script is no command line."""
 
 _ENDS = frozenset(";&|()\n")
+_ORDINARY = re.compile(r"[^ \t\r<>;&|()\n\\'\"`$]+")
+_REDIRECTION = re.compile(r"[<>][<>&|]*-?")
 
 
 def simple_commands(text: str) -> list[list[str]]:
@@ -72,7 +74,7 @@ class _Lexer:
         return found
 
     def _redirection(self) -> None:
-        match = re.compile(r"[<>][<>&|]*-?").match(self._text, self._at)
+        match = _REDIRECTION.match(self._text, self._at)
         self._at = match.end() if match else self._at + 1
 
     def _word(self) -> str:
@@ -96,8 +98,11 @@ class _Lexer:
             elif char == "`" or text.startswith("$(", self._at):
                 parts.append(self._substitution())
             else:
-                parts.append(char)
-                self._at += 1
+                # `$` alone is as ordinary as a letter.
+                run = _ORDINARY.match(text, self._at)
+                end = run.end() if run else self._at + 1
+                parts.append(text[self._at : end])
+                self._at = end
         return "".join(parts)
 
     def _double_quoted(self) -> str:

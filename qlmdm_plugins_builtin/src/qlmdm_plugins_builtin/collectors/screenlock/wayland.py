@@ -67,7 +67,7 @@ def parse_swayidle_config(text: str) -> list[Event]:
     """The events in swayidle's configuration: one a line, with shell quoting (wordexp(3))."""
     found: list[Event] = []
     for line in text.splitlines():
-        if not line.startswith("#"):
+        if line.strip() and not line.startswith("#"):
             found += parse_events((simple_commands(line) or [[]])[0])[:1]
     return found
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from qlmdm_core import Host
+from qlmdm_plugins_builtin.collectors.whole import read_whole
 
 MAIN_FILES = ("/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config")
 """The administrator's, and the vendor's of openSUSE that counts while there is no other."""
@@ -127,7 +128,7 @@ def _read_file(host: Host, path: str, outer: tuple[Match, ...], config: Config, 
         config.problems.append(f"{path}: included {how}")
         return
     try:
-        text = host.read(path)
+        text = read_whole(host, path)
     except OSError as error:
         config.problems.append(f"{path}: {error.strerror or 'not readable'}")
         return
