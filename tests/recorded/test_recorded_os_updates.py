@@ -47,19 +47,28 @@ MET_OTHERWISE = {
     "arch-audit-default.txt",
     "do-release-upgrade-c-new-lts.txt",
     "do-release-upgrade-not-supported-anymore.txt",
+    "arch-audit-format.txt",
 }
+LOGIN_TEXTS = {
+    # The codename, then state, updates, security updates and the next release.
+    "motd-apt-check-new-release.txt": (
+        "jammy", "updates_available", 72, 3, "Ubuntu 24.04.5 LTS",
+    ),
+    "motd-apt-check-stale-lists-offline.txt": (
+        "focal", "updates_available", 22, 15, "Ubuntu 22.04 LTS",
+    ),
+    "motd-apt-check-updates-and-security.txt": (
+        "focal", "updates_available", 20, 13, "Ubuntu 22.04.3 LTS",
+    ),
+    "motd-apt-check-zero-esm-apps-4.txt": ("jammy", "unknown", 0, 0, "Ubuntu 24.04 LTS"),
+}  # fmt: skip
 NOT_MET = {
     # Other families, and texts that the adapters never ask for.
-    "arch-audit-format.txt",
     "centos-7-1.yum-check-update.stderr",
     "centos-7-1.yum-check-update.stdout",
     "dnf-check-update.txt",
     "flatpak-remote-ls-updates-deb.txt",
     "flatpak-remote-ls-updates-rhel.txt",
-    "motd-apt-check-new-release.txt",
-    "motd-apt-check-stale-lists-offline.txt",
-    "motd-apt-check-updates-and-security.txt",
-    "motd-apt-check-zero-esm-apps-4.txt",
     "oracle-linux-8.yum-check-update.stdout",
     "sles-15-1.zypper-list-patches.stdout",
     "sles-15-1.zypper-list-updates.stdout",
@@ -97,7 +106,7 @@ def test_every_recording_is_met_or_said_not_to_be() -> None:
     with open(Path(FOLDER) / "INDEX.tsv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     names = {row["file"].split("/")[1] for row in rows if row["collector"] == "os_updates"}
-    assert names == set(SIMULATED) | MET_OTHERWISE | NOT_MET
+    assert names == set(SIMULATED) | MET_OTHERWISE | set(LOGIN_TEXTS) | NOT_MET
 
 
 @pytest.mark.parametrize("name", SIMULATED)
@@ -126,6 +135,26 @@ def test_checkupdates(tmp_path: Path) -> None:
 
 def test_advisories_without_a_fix_are_no_missing_patch() -> None:
     assert pacman.parse_advisories(recorded("arch-audit-default.txt")) == {"curl"}
+
+
+@pytest.mark.parametrize("name", ["arch-audit-default.txt", "arch-audit-format.txt"])
+def test_a_fix_that_arch_audit_alone_knows(tmp_path: Path, name: str) -> None:
+    argv = ["arch-audit"] if "default" in name else ["arch-audit", "-uf", "%n|%c"]
+    built = arch(tmp_path).command(argv, recorded(name))
+    assert judged(built, PacmanAdapter()) == ("updates_available", 1, 1)
+
+
+@pytest.mark.parametrize("name", LOGIN_TEXTS)
+def test_a_login_text(tmp_path: Path, name: str) -> None:
+    codename, *expected = LOGIN_TEXTS[name]
+    built = RecordedMachine(tmp_path, recorded_at="2025-03-01T12:00:00+00:00")
+    version = {"jammy": "22.04", "focal": "20.04"}[str(codename)]
+    built.file("/etc/os-release", f"ID=ubuntu\nVERSION_CODENAME={codename}\nVERSION_ID={version}\n")
+    built.file("/run/motd.dynamic", recorded(name))
+    value = os_updates.collect(built.host(distro=AptAdapter()))
+    assert [value[key] for key in ("state", "updates", "security_updates", "release_upgrade")] == (
+        expected
+    )
 
 
 def upgrader(path: Path, name: str, codename: str, version: str) -> JSON:

@@ -201,6 +201,51 @@ def test_success_without_a_list_is_not_taken_for_nothing(tmp_path: Path) -> None
     assert updates(built, NETWORK).state == "unknown"
 
 
+def test_a_fix_of_an_ignored_package_does_not_wait(tmp_path: Path) -> None:
+    # checkupdates leaves out what is ignored; arch-audit does not know of it.
+    built = machine(tmp_path).command(["checkupdates"], "", returncode=2)
+    built.command(["arch-audit", "-u"], AUDIT + "vim is affected by CVE-1. Update to 9-2!\n")
+    built.command(["pacman", "-Qgq", "editors"], "nano\nvim\n")
+    for text, waiting in (
+        ("[options]\n#IgnorePkg = zlib\n", 2),
+        ("[options]\nIgnorePkg  = linux zl*  # mine\n", 1),
+        ("[options]\nIgnorePkg = zlib\nIgnoreGroup = editors\n", 0),
+    ):
+        found = updates(built.file("/etc/pacman.conf", text), NETWORK)
+        assert found.security_updates == waiting
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["arch-audit"], AUDIT),
+        (["arch-audit", "-uq"], "zlib>=1:1.3.1-2\n"),
+        (["arch-audit", "-uf", "%n|%c"], "zlib|CVE-2026-1111,CVE-2026-1112\n"),
+    ],
+)
+def test_a_recording_of_arch_audit_alone_is_read(
+    tmp_path: Path, argv: list[str], text: str
+) -> None:
+    found = updates(machine(tmp_path).command(argv, text))
+    assert (found.state, found.updates, found.security_updates) == ("updates_available", 1, 1)
+
+
+def test_advisories_in_the_form_of_2016_are_read() -> None:
+    text = 'Package a is affected by ["CVE-1", "CVE-2"]. VULNERABLE!\n'
+    text += 'Package b is affected by ["CVE-3"]. Update to 1.0.2.i-1!\n'
+    assert pacman.parse_advisories(text) == {"b"}
+
+
+@pytest.mark.parametrize(("stdout", "returncode", "state"), [
+    (WAITING, 0, "updates_available"), ("", 2, "up_to_date"), ("", 1, "unknown"),
+])  # fmt: skip
+def test_a_recording_of_checkupdates_alone_is_read(
+    tmp_path: Path, stdout: str, returncode: int, state: str
+) -> None:
+    built = machine(tmp_path, age=None).command(["checkupdates"], stdout, returncode=returncode)
+    assert updates(built).state == state
+
+
 # --- release, packages, restart -------------------------------------------------------------
 
 
@@ -237,6 +282,10 @@ LINES = st.lists(
                 "warning: a: local (2) is newer than core (1)",
                 "error: x",
                 "a 1",
+                "a>=2",
+                "a|CVE-1",
+                "IgnorePkg = a b*",
+                "IgnoreGroup=",
             ]
         ),
     ),
@@ -250,6 +299,39 @@ def test_no_output_breaks_a_parser(text: str) -> None:
     assert all(pacman.parse_advisories(text))
     assert len(pacman.complaint(text)) <= 160
     assert pacman.parse_version(text, "a") != ""
+    assert all(pacman.parse_ignored(text).packages)
+
+
+LONG = 60_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a is affected by " + "Update to " * LONG,
+        "a is affected by " + "x" * LONG + " testing" * LONG,
+        "a|CVE-1" + ",CVE-1" * LONG + "x",
+        "a " + "1 -> " * LONG,
+        "IgnorePkg = " + "a " * LONG,
+        "\x1b[" * LONG,
+    ],
+    ids=["updates", "testing", "short", "arrows", "ignored", "colours"],
+)
+def test_long_lines_are_read_in_one_go(text: str) -> None:
+    pacman.parse_advisories(text)
+    pacman.parse_upgrades(text)
+    pacman.parse_ignored(text)
+    pacman.complaint(text)
+
+
+def test_programs_that_hang_or_do_not_end_leave_it_unknown(tmp_path: Path) -> None:
+    hanging = machine(tmp_path / "a").command(QUERY, timed_out=True)
+    assert updates(hanging).reason == "pacman did not answer in time"
+    built = machine(tmp_path / "b").command(["checkupdates"], timed_out=True)
+    built.command(["arch-audit", "-u"], timed_out=True).command(QUERY, WAITING * 100_000)
+    found = updates(built, NETWORK)
+    assert (found.state, found.security_updates) == ("unknown", None)
+    assert found.reason == "pacman printed too much"
 
 
 def test_colours_are_no_part_of_a_name() -> None:

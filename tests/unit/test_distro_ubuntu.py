@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qlmdm_core.api import Host, Updates
 from qlmdm_core.testing import RecordedMachine
-from qlmdm_plugins_ubuntu import apt, dpkg, lists, releases
+from qlmdm_plugins_ubuntu import apt, dpkg, lists, releases, upgrader
 from qlmdm_plugins_ubuntu.adapter import AptAdapter
 from qlmdm_plugins_ubuntu.pending import SIMULATIONS
 
@@ -655,8 +655,8 @@ def test_no_output_of_apt_breaks_a_parser(text: str) -> None:
 def test_no_file_breaks_a_parser(text: str) -> None:
     assert all(found.series for found in releases.parse_distro_info(text))
     assert releases.parse_prompt(text) in ("", "lts", "normal", "never")
-    offer = releases.parse_offer(text)
-    assert offer is None or releases.is_later(offer, "1.04")
+    offer = upgrader.parse_offer(text)
+    assert offer is None or upgrader.is_later(offer, "1.04")
     published = lists.parse_date(text)
     assert published is None or published.tzinfo is not None
     assert all("deb" in line for line in lists.parse_one_line_sources(text))
@@ -680,3 +680,44 @@ def test_no_os_release_breaks_the_judgement(os_release: dict[str, str]) -> None:
         )
         assert found.reason or found.end_of_life is not None
     assert AptAdapter().match(os_release) in (0, 10, 20)
+
+
+LONG = 60_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Inst a [1] (" + "x" * LONG,
+        "Inst a [1] (2" + " x" * LONG + "\n" + "Inst " * LONG,
+        "a/b 1 amd64 [" + "from: " * LONG,
+        "9" * LONG + " upgraded, 0 newly installed, 0 to remove and 0 not upgraded.",
+        "Upgrading: 1, Installing: 0," + " Not" * LONG,
+        "The following packages have been kept back:\n" + "  a\n" * LONG,
+        "Types: deb\nURIs:\n" + " x\n" * LONG,
+        " *** 1" + " " * LONG,
+        "DISTRIB_ID=" + " " * LONG,
+        "\n" * LONG,
+    ],
+    ids=[
+        "Inst",
+        "origins",
+        "list",
+        "digits",
+        "summary",
+        "names",
+        "stanza",
+        "table",
+        "lsb",
+        "empty",
+    ],
+)
+def test_long_texts_are_read_in_one_go(text: str) -> None:
+    apt.parse_simulation(text)
+    apt.parse_upgradable(text)
+    apt.parse_policy(text)
+    lists.parse_deb822_sources(text)
+    lists.parse_one_line_sources(text)
+    releases.base_of({"ID": "debian"}, text)
+    releases.parse_distro_info(text)
+    upgrader.parse_offer(text)

@@ -20,7 +20,7 @@ from qlmdm_core.api import (
     ReleaseUpgrade,
     Updates,
 )
-from qlmdm_plugins_arch import installed, pacman, reboot
+from qlmdm_plugins_arch import ignored, installed, pacman, reboot
 from qlmdm_plugins_arch.settings import ArchSettings
 
 DATABASE = "/var/lib/pacman"
@@ -77,7 +77,10 @@ class PacmanAdapter:
         advisories, note = self._advisories(host)
         if note:
             notes.append(note)
-        packages = _packages(answer.upgrades, advisories, held)
+        left_alone = set(held)
+        if advisories:  # checkupdates leaves out what is ignored, arch-audit does not
+            left_alone |= ignored.among(host, advisories)
+        packages = _packages(answer.upgrades, advisories, left_alone)
         age = 0 if answer.fresh else _age(host)
         reason = "" if packages else answer.problem or _doubt(host, age)
         security = None
@@ -111,18 +114,22 @@ class PacmanAdapter:
         result = host.run(("pacman", "-Qu"), timeout=30.0)
         if not result.found:
             # Only in a recording that was made by hand: it may hold the other way to ask.
-            listed = _checkupdates(host.run(("checkupdates", "-n")))
+            listed = _checkupdates(host.run(("checkupdates",)))
             if not listed.problem:
-                return _Answer(upgrades=listed.upgrades), notes
+                return listed, notes
         return _query(result), notes
 
     def _advisories(self, host: Host) -> tuple[frozenset[str] | None, str]:
         """The packages with a security fix that can be installed; None, and why, if unknown."""
-        if not self._settings.network:
+        # Nobody has arch-audit without pacman, but for a recording of it alone.
+        recorded = host.which("pacman") is None
+        if not self._settings.network and not recorded:
             return None, ""
         result = host.run(("arch-audit", "-u"), timeout=30.0)
+        if recorded and not result.found:
+            result = host.run(("arch-audit", "-uf", "%n|%c"))
         if not result.ok:
-            return None, result.why
+            return None, result.why if self._settings.network else ""
         return pacman.parse_advisories(result.stdout), ""
 
     def release_upgrade(self, host: Host) -> ReleaseUpgrade:

@@ -52,20 +52,48 @@ def complaint(stderr: str) -> str:
     return ""
 
 
-_ADVISORY = re.compile(r"(?:Package )?`?([^\s`|]+)`? is affected by .*\bUpdate to (?!.*testing)")
+MAX_LINE = 4000
+"""Characters of a line of arch-audit that are read."""
+_ADVISORY = re.compile(r"(?:Package )?`?([^\s`|]+)`? is affected by ")
+_UPGRADABLE = re.compile(r"([^\s`|>=]+)(?:>=\S+|\|CVE-[\d-]+(?:, ?CVE-[\d-]+)*)\s*\Z")
 
 
 def parse_advisories(text: str) -> frozenset[str]:
-    """The packages whose fix can be installed now, by the output of `arch-audit`.
+    """The packages whose fix can be installed now, by the output of `arch-audit -u`.
 
     `curl is affected by CVE-2016-9594. High risk! Update to 7.52.1-1!`; without "Update to"
-    nobody has a fix yet, and one "from testing repos" is not for this machine.
+    nobody has a fix yet, and one "from testing repos" is not for this machine. What `-u` shows
+    in a shorter form (`curl>=7.52.1-1`, `curl|CVE-2016-9594`) has one.
     """
-    return frozenset(
-        match[1]
-        for match in map(_ADVISORY.match, _COLOUR.sub("", text).splitlines())
-        if match is not None
-    )
+    found: set[str] = set()
+    for line in _COLOUR.sub("", text).splitlines():
+        line = line[:MAX_LINE]
+        if advisory := _ADVISORY.match(line):
+            _, update, version = line.rpartition("Update to ")
+            if update and "testing" not in version:
+                found.add(advisory[1])
+        elif short := _UPGRADABLE.match(line):
+            found.add(short[1])
+    return frozenset(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ignored:
+    """What the owner told pacman to leave alone."""
+
+    packages: tuple[str, ...] = ()
+    """Names, or patterns of them (pacman.conf(5))."""
+    groups: tuple[str, ...] = ()
+
+
+def parse_ignored(text: str) -> Ignored:
+    """Read `IgnorePkg` and `IgnoreGroup` of a pacman.conf; each may be given many times."""
+    found: dict[str, list[str]] = {"IgnorePkg": [], "IgnoreGroup": []}
+    for line in text.splitlines():
+        key, equals, value = line.partition("#")[0].partition("=")
+        if equals and key.strip() in found:
+            found[key.strip()] += value.split()
+    return Ignored(packages=tuple(found["IgnorePkg"]), groups=tuple(found["IgnoreGroup"]))
 
 
 def parse_version(text: str, name: str) -> str | None:

@@ -7,12 +7,11 @@ package lists that the machine has, and how old those are is part of the answer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 
 from qlmdm_core import osrelease
 from qlmdm_core.api import Host, InstalledPackages, Reboot, ReleaseUpgrade, Updates
-from qlmdm_plugins_ubuntu import dpkg, installed, lists, pending, reboot, releases
+from qlmdm_plugins_ubuntu import dpkg, installed, lists, pending, reboot, releases, upgrader
 
 OLD_LISTS = 14 * 86400
 """Seconds after which package lists say nothing any more about what a machine lacks. Sites
@@ -50,9 +49,12 @@ class AptAdapter:
         waiting = pending.ask(host)
         found = lists.examine(host)
         notes = list(waiting.notes)
-        security: int | None = sum(package.security for package in waiting.packages)
-        if not security and (waiting.incomplete or waiting.problem or not found.security):
-            security = None
+        security = waiting.security
+        if security is None:
+            security = sum(package.security for package in waiting.packages)
+            told_apart = found.security or self._lists_are_not_recorded(host)
+            if not security and (waiting.incomplete or waiting.problem or not told_apart):
+                security = None
         reason = ""
         if not waiting.count:
             reason = waiting.problem or _doubt(host, found) or self._unsupported(host)
@@ -66,7 +68,7 @@ class AptAdapter:
             if configured is False and self._has_security_archive(host):
                 notes.append("no security archive is among the sources of apt")
                 reason = reason or notes[-1]
-        known = waiting.count > 0 or not waiting.problem
+        known = waiting.count > 0 or not waiting.problem or waiting.security is not None
         return Updates(
             state="updates_available" if waiting.count else "unknown" if reason else "up_to_date",
             reason="" if waiting.count else reason,
@@ -88,7 +90,7 @@ class AptAdapter:
 
     def release_upgrade(self, host: Host) -> ReleaseUpgrade:
         """The next release, and the end of support, by the dates of distro-info-data."""
-        base = releases.base_of(osrelease.read(host))
+        base = _base(host)
         if base is None:
             return ReleaseUpgrade(reason="os-release names no release of Ubuntu or Debian")
         found = lists.examine(host)
@@ -103,15 +105,7 @@ class AptAdapter:
             paid=found.infra_pro if base.distribution == "ubuntu" else found.elts,
             prompt=releases.parse_prompt(_read(host, "/etc/update-manager/release-upgrades")),
         )
-        checker = _read(host, "/var/lib/ubuntu-release-upgrader/release-upgrade-available")
-        if not base.own:
-            return result
-        if result.end_of_life is None and "release is not supported anymore" in checker:
-            result = replace(result, end_of_life=True)
-        offer = releases.parse_offer(checker)
-        if offer and releases.is_later(offer, base.version):
-            result = replace(result, available=offer)
-        return result
+        return upgrader.refine(host, base, result) if base.own else result
 
     def package_version(self, host: Host, name: str) -> str | None:
         """The version of an installed package; None if it is not, or if dpkg can't be asked."""
@@ -134,13 +128,23 @@ class AptAdapter:
             "so that nothing to install proves nothing"
         )
 
+    def _lists_are_not_recorded(self, host: Host) -> bool:
+        """Whether this is a recording of apt's answer without its lists, of a release that has a
+        security archive. On a live machine their folder is part of the package apt."""
+        return not host.exists(lists.LISTS) and self._has_security_archive(host)
+
     def _has_security_archive(self, host: Host) -> bool:
         """Whether this is a release for which a security archive exists (sid has none)."""
-        base = releases.base_of(osrelease.read(host))
+        base = _base(host)
         if base is None or (not base.own and base.distribution == "debian"):
             return False
         release = releases.find(releases.builtin(base.distribution), base)
         return release is not None and release.released is not None
+
+
+def _base(host: Host) -> releases.Base | None:
+    """The release that the machine runs or is built upon, by os-release and lsb-release."""
+    return releases.base_of(osrelease.read(host), _read(host, "/etc/lsb-release"))
 
 
 def _doubt(host: Host, found: lists.PackageLists) -> str:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qlmdm_plugins_ubuntu.summaries import parse_security_count
+
 
 @dataclass(frozen=True, kw_only=True)
 class Upgrade:
@@ -41,18 +43,23 @@ class Simulation:
     """Security updates that only subscribers of Ubuntu Pro can install."""
     unfinished: int = 0
     """Packages that dpkg left half installed."""
+    security: int | None = None
+    """How many of the upgrades are for security, where the text counts them itself."""
     understood: bool = False
     """Something in the text shows that a simulation ran at all."""
 
 
-_INST = re.compile(r"Inst (\S+) (?:\[([^\]]*)\] )?\((\S+)([^)]*)\)")
+MAX_LINE = 8000
+"""Characters of a line that are read: no package has a longer one."""
+
+_INST = re.compile(r"Inst (\S+) (?:\[([^\]]*)\] )?\(([^)]*)\)")
 _COUNTS = re.compile(
-    r"(\d+) upgraded, \d+ newly installed, (?:\d+ reinstalled, )?(?:\d+ downgraded, )?"
-    r"\d+ to remove and (\d+) not upgraded"
+    r"(\d{1,6}) upgraded, \d+ newly installed, (?:\d+ reinstalled, )?(?:\d+ downgraded, )?"
+    r"\d+ to remove and (\d{1,6}) not upgraded"
 )
 # apt 3 (apt(8) with the newer output; apt-get keeps the old one).
-_SUMMARY = re.compile(r"\s*Upgrading: (\d+), Installing: \d+,.* Not Upgrading: (\d+)")
-_UNFINISHED = re.compile(r"(\d+) not fully installed or removed")
+_SUMMARY = re.compile(r"\s*Upgrading: (\d{1,6}), Installing: \d+,.* Not Upgrading: (\d{1,6})")
+_UNFINISHED = re.compile(r"(\d{1,6}) not fully installed or removed")
 _SECTIONS = {
     "the following packages will be upgraded:": "named",
     "upgrading:": "named",
@@ -89,9 +96,10 @@ def parse_simulation(text: str) -> Simulation:
     lists: dict[str, list[str]] = {"named": [], "kept_back": [], "phased": [], "pro_only": []}
     upgraded = not_upgraded = None
     unfinished = 0
+    security: int | None = None
     understood = False
     section: list[str] | None = None
-    for line in text.splitlines():
+    for line in (line[:MAX_LINE] for line in text.splitlines()):
         if section is not None:
             if line.startswith(" "):
                 section += line.split()
@@ -108,6 +116,8 @@ def parse_simulation(text: str) -> Simulation:
             upgraded, not_upgraded = int(counts[1]), int(counts[2])
         elif found := _UNFINISHED.match(line):
             unfinished = int(found[1])
+        elif (counted := parse_security_count(line)) is not None:
+            security = counted
         else:
             section = _section(line, lists)
     return Simulation(
@@ -119,6 +129,7 @@ def parse_simulation(text: str) -> Simulation:
         phased=tuple(lists["phased"]),
         pro_only=tuple(lists["pro_only"]),
         unfinished=unfinished,
+        security=security,
         understood=understood,
     )
 
@@ -127,11 +138,14 @@ def _upgrade(line: str) -> Upgrade | None:
     match = _INST.match(line)
     if match is None or match[2] is None:
         return None
-    origins = match[4].rsplit(" [", 1)[0]  # the architecture stands last, in brackets
+    available, _, rest = match[3].partition(" ")
+    if not available:
+        return None
+    origins = rest.rsplit(" [", 1)[0]  # the architecture stands last, in brackets
     return Upgrade(
         name=match[1],
         installed=match[2],
-        available=match[3],
+        available=available,
         security=any(map(is_security_origin, origins.split(","))),
     )
 
@@ -151,7 +165,7 @@ def _section(line: str, lists: Mapping[str, list[str]]) -> list[str] | None:
 
 
 # `apt list --upgradable`: NAME/SUITE,SUITE VERSION ARCH [upgradable from: OLD]
-_UPGRADABLE = re.compile(r"([^\s/]+)/(\S+) (\S+) (\S+) \[[^\]]*: ([^\]]+)\]\s*\Z")
+_UPGRADABLE = re.compile(r"([^\s/]+)/(\S+) (\S+) (\S+) \[[^\]:]*: ([^\]\s]+)\]\s*\Z")
 
 
 def parse_upgradable(text: str) -> tuple[Upgrade, ...]:
@@ -193,7 +207,7 @@ class _Table:
     current: str | None = None
 
 
-_VERSION = re.compile(r" (\*\*\*|   ) (\S+)(?: -?\d+)?(?: \(phased (\d+)%\))?\s*\Z")
+_VERSION = re.compile(r" (\*\*\*|   ) (\S+)(?: -?\d+)?(?: \(phased (\d{1,3})%\))?\s*\Z")
 _SOURCE = re.compile(r" {8,}-?\d+ (\S+) (\S+)")
 
 

@@ -151,7 +151,7 @@ def parse_deb822_sources(text: str) -> list[str]:
 
 
 def _stanzas(text: str) -> list[dict[str, str]]:
-    stanzas: list[dict[str, str]] = [{}]
+    stanzas: list[dict[str, list[str]]] = [{}]
     key = ""
     for line in text.splitlines():
         if line.startswith("#"):
@@ -161,9 +161,11 @@ def _stanzas(text: str) -> list[dict[str, str]]:
             key = ""
         elif line[0].isspace():
             if key:
-                stanzas[-1][key] += " " + line.strip()
+                stanzas[-1][key].append(line.strip())
         else:
             name, _, value = line.partition(":")
             key = name.strip().lower()
-            stanzas[-1][key] = value.strip()
-    return [stanza for stanza in stanzas if stanza]
+            stanzas[-1][key] = [value.strip()]
+    return [
+        {name: " ".join(lines) for name, lines in stanza.items()} for stanza in stanzas if stanza
+    ]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from qlmdm_core.api import CommandResult, Host
-from qlmdm_plugins_ubuntu import apt
+from qlmdm_plugins_ubuntu import apt, otherwise
 
 CHANGE_NOTHING = ("-oDir::Log::Planner=", "-oDir::Cache::pkgcache=", "-oDir::Cache::srcpkgcache=")
 """Run by root, even a simulation replaces /var/log/apt/eipp.log.xz, and any question may write
@@ -23,10 +23,24 @@ SIMULATIONS = (
     ("apt-get", *_SIMULATE, "dist-upgrade"),
     ("apt-get", "-s", "dist-upgrade"),
     ("apt-get", "-s", "full-upgrade"),
+    ("apt-get", "-s", "-o", "Debug::NoLocking=true", "dist-upgrade"),
     ("apt-get", "-s", "upgrade"),
+    ("apt-get", "-s", "-o", "Debug::NoLocking=true", "upgrade"),
+    ("apt", "-s", "full-upgrade"),
+    ("apt", "-s", "upgrade"),
 )
 """How to ask for a simulated upgrade. The first one is asked on any live machine; the others
 are for recordings, older ones or made by hand, that hold the same question in other words."""
+
+UNPHASED = (
+    "apt-get",
+    *CHANGE_NOTHING,
+    "-s",
+    "-oDebug::NoLocking=1",
+    "-oAPT::Get::Show-User-Simulation-Note=no",
+    "-oAPT::Get::Always-Include-Phased-Updates=true",
+    "dist-upgrade",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +53,8 @@ class Pending:
     """Newer versions that are kept back, where it can't be told why."""
     incomplete: bool = False
     """apt counted more packages than it showed, so that their origin is not known."""
+    security: int | None = None
+    """How many are for security, where that was counted and not shown."""
     held: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problem: str = ""
@@ -58,13 +74,17 @@ def ask(host: Host) -> Pending:
     left_alone = len(simulation.kept_back) + len(simulation.phased)
     shown = len(simulation.upgrades)
     upgraded = max(shown, simulation.upgraded or 0, len(simulation.named))
+    notes = list(_notes(simulation, kept))
+    if not simulation.pro_only:
+        notes += otherwise.pro_note(host)
     return Pending(
         packages=(*_with_hidden_fixes(host, simulation.upgrades), *kept.blocked),
         count=upgraded + len(kept.blocked),
         undecided=len(kept.undecided) + max(0, (simulation.not_upgraded or 0) - left_alone),
         incomplete=upgraded > shown,
+        security=simulation.security if upgraded > shown else None,
         held=held or (),
-        notes=tuple(_notes(simulation, kept)),
+        notes=tuple(notes),
     )
 
 
@@ -100,12 +120,8 @@ def _apt(host: Host, program: str, *words: str, timeout: float = 10.0) -> Comman
 def _first_found(
     host: Host, spellings: Sequence[tuple[str, ...]], *, timeout: float
 ) -> CommandResult:
-    result = CommandResult(argv=spellings[0], found=False)
-    for argv in spellings:
-        result = host.run(argv, timeout=timeout)
-        if result.found:
-            break
-    return result
+    results = (host.run(argv, timeout=timeout) for argv in spellings)
+    return next((r for r in results if r.found), CommandResult(argv=spellings[0], found=False))
 
 
 def _listed(host: Host, simulation: CommandResult) -> Pending:
@@ -114,9 +130,9 @@ def _listed(host: Host, simulation: CommandResult) -> Pending:
     It does where dependencies are broken, for instance. What it shows does wait, unless it is
     phased; an empty list proves nothing on a machine whose apt is broken.
     """
-    listed = _apt(host, "apt", "list", "--upgradable", timeout=60.0)
+    listed = _apt(host, "apt", "list", "--upgradable", timeout=30.0)
     if not listed.ok:
-        return Pending(problem=simulation.why)
+        return _summed_up(host, simulation)
     held = _held(host)
     upgrades = [u for u in apt.parse_upgradable(listed.stdout) if u.name not in (held or ())]
     policy = _policy(host, [upgrade.name for upgrade in upgrades if not upgrade.security])
@@ -135,6 +151,25 @@ def _listed(host: Host, simulation: CommandResult) -> Pending:
     )
 
 
+def _summed_up(host: Host, simulation: CommandResult) -> Pending:
+    """What waits by those who only count it."""
+    summary = otherwise.ask(host, apt_is_there=simulation.found)
+    if summary is None:
+        return Pending(problem=simulation.why)
+    # That no security update waits says nothing of the others.
+    security = summary.security if summary.security or summary.updates is not None else None
+    problem = "" if summary.updates == 0 else simulation.why
+    if summary.old_lists:
+        problem = "the package lists are more than a week old; run: sudo apt update"
+    return Pending(
+        count=max(summary.updates or 0, security or 0),
+        incomplete=True,
+        security=security,
+        notes=tuple(otherwise.notes_of(summary)),
+        problem=problem,
+    )
+
+
 def _held(host: Host) -> tuple[str, ...] | None:
     """The packages that the owner holds at their version; None if that can't be asked."""
     result = _apt(host, "apt-mark", "showhold")
@@ -144,7 +179,7 @@ def _held(host: Host) -> tuple[str, ...] | None:
 def _policy(host: Host, names: Sequence[str]) -> dict[str, apt.Policy]:
     if not names:
         return {}
-    result = _apt(host, "apt-cache", "policy", *names, timeout=30.0)
+    result = _apt(host, "apt-cache", "policy", *names, timeout=20.0)
     return apt.parse_policy(result.stdout) if result.ok else {}
 
 
@@ -164,6 +199,7 @@ class _KeptBack:
     """Why newer versions are kept back."""
 
     phased: tuple[str, ...] = ()
+    """They are handed out in stages, or need others that are."""
     blocked: tuple[apt.Upgrade, ...] = ()
     """They wait, and apt can't install them without more ado."""
     undecided: tuple[str, ...] = ()
@@ -175,7 +211,8 @@ def _kept_back(host: Host, simulation: apt.Simulation, held: Sequence[str] | Non
     """Sort those that apt keeps back by the reason.
 
     apt before 2.5 shows phased updates as "kept back", like those that it can't install. Any
-    apt keeps back what needs a phased update; only a security fix is no part of that.
+    apt keeps back what needs a phased update: beside one, only a security fix surely waits, and
+    for the others apt is asked what it would do if nothing were phased.
     """
     policy = _policy(host, simulation.kept_back)
     phased = [
@@ -184,6 +221,7 @@ def _kept_back(host: Host, simulation: apt.Simulation, held: Sequence[str] | Non
         if name not in (held or ()) and name in policy and policy[name].phased
     ]
     some_phased = bool(simulation.phased or phased)
+    beside: list[str] = []
     blocked: list[apt.Upgrade] = []
     undecided: list[str] = []
     held_security: list[str] = []
@@ -194,12 +232,9 @@ def _kept_back(host: Host, simulation: apt.Simulation, held: Sequence[str] | Non
                 held_security.append(name)
         elif name in phased:
             continue
-        elif (
-            held is not None
-            and entry.installed
-            and entry.candidate
-            and (entry.security or not some_phased)
-        ):
+        elif some_phased and not entry.security:
+            beside.append(name)
+        elif held is not None and entry.installed and entry.candidate:
             blocked.append(
                 apt.Upgrade(
                     name=name,
@@ -210,12 +245,22 @@ def _kept_back(host: Host, simulation: apt.Simulation, held: Sequence[str] | Non
             )
         else:
             undecided.append(name)
+    unblocked = _without_phasing(host) if beside else frozenset()
+    phased += [name for name in beside if name in unblocked]
+    undecided += [name for name in beside if name not in unblocked]
     return _KeptBack(
         phased=tuple(phased),
         blocked=tuple(blocked),
         undecided=tuple(undecided),
         held_security=tuple(held_security),
     )
+
+
+def _without_phasing(host: Host) -> frozenset[str]:
+    """What apt would upgrade if nothing were handed out in stages."""
+    result = host.run(UNPHASED, timeout=60.0)
+    upgrades = apt.parse_simulation(result.stdout).upgrades if result.ok else ()
+    return frozenset(upgrade.name for upgrade in upgrades if not upgrade.security)
 
 
 def _names(names: Iterable[str], most: int = 10) -> str:

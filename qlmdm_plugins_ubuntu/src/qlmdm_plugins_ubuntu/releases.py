@@ -147,11 +147,15 @@ class Base:
     """It is that distribution; False for a derivative, which has upgrades of its own."""
 
 
-def base_of(os_release: Mapping[str, str]) -> Base | None:
+_DISTRIBUTOR = re.compile(r"^DISTRIB_ID=[ \t]*[\"']?([\w-]+)", re.MULTILINE)
+
+
+def base_of(os_release: Mapping[str, str], lsb_release: str = "") -> Base | None:
     """The Ubuntu or Debian release that an os-release names, its own or its parent's.
 
     Derivatives name it in UBUNTU_CODENAME (Mint, Pop!_OS, elementary, neon, Zorin) or
-    DEBIAN_CODENAME (LMDE); others keep the parent's code name as their own.
+    DEBIAN_CODENAME (LMDE); others keep the parent's code name as their own. MX keeps all of
+    Debian's os-release, and names itself in the text of /etc/lsb-release.
     """
     identity = os_release.get("ID", "")
     series = os_release.get("VERSION_CODENAME", "").lower()
@@ -159,7 +163,9 @@ def base_of(os_release: Mapping[str, str]) -> Base | None:
     if identity in ("ubuntu", "debian"):
         if not series and "(" in os_release.get("VERSION", ""):  # Debian 8: VERSION="8 (jessie)"
             series = os_release["VERSION"].split("(", 1)[1].split(")")[0].strip().lower()
-        return Base(distribution=identity, series=series, version=version, own=True)
+        distributor = _DISTRIBUTOR.search(lsb_release)
+        own = distributor is None or distributor[1].lower() == identity
+        return Base(distribution=identity, series=series, version=version, own=own)
     for key, distribution in (("UBUNTU_CODENAME", "ubuntu"), ("DEBIAN_CODENAME", "debian")):
         if parent := os_release.get(key, "").lower():
             return Base(distribution=distribution, series=parent, version="", own=False)
@@ -255,29 +261,3 @@ def parse_prompt(text: str) -> str:
         if equals and key.strip().lower() == "prompt":
             prompt = value.strip().lower()
     return prompt if prompt in ("lts", "normal", "never") else ""
-
-
-_OFFER = re.compile(r"New release '(\d{1,2}\.\d{2}[^'\n]{0,20})' available")
-_NUMBERS = re.compile(r"(\d{1,3})\.(\d{1,3})")
-
-
-def parse_offer(text: str) -> str | None:
-    """The release that Ubuntu's upgrader offers, from what it writes for the login screen.
-
-    `New release '24.04.3 LTS' available.`, kept in
-    /var/lib/ubuntu-release-upgrader/release-upgrade-available.
-    """
-    match = _OFFER.search(text)
-    return f"Ubuntu {match[1]}" if match else None
-
-
-def is_later(offer: str, version: str) -> bool:
-    """Whether an offer (`Ubuntu 24.04.3 LTS`) is of a later release than this `VERSION_ID`.
-
-    What the upgrader wrote stays behind after an upgrade, and then names the present release.
-    """
-    numbers = [_NUMBERS.search(text) for text in (offer, version)]
-    if numbers[0] is None or numbers[1] is None:
-        return False
-    new, old = ((int(match[1]), int(match[2])) for match in numbers if match)
-    return new > old
