@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code: docs/settings.md and docs/hooks.md.
+"""Writes the pages that are made from the code: docs/settings.md, hooks.md and privacy.md.
 
 Run by `nox -s docs`; with `--check` it only says (exit 1) whether they are up to date.
 """
@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
+
+import privacy_page
 
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.server.settings import ServerSettings
@@ -170,7 +172,11 @@ def doc(thing: ModuleType | Any) -> str:
 
 def main() -> int:
     """Write the pages, or compare them."""
-    pages = {"settings.md": settings_page(), "hooks.md": hooks_page()}
+    pages = {
+        "settings.md": settings_page(),
+        "hooks.md": hooks_page(),
+        "privacy.md": privacy_page.page(),
+    }
     if "--check" in sys.argv[1:]:
         old = [name for name, text in pages.items() if (DOCS / name).read_text("utf-8") != text]
         print(f"out of date: {', '.join(old)}; run nox -s docs" if old else "up to date")
