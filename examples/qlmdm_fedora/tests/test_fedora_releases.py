@@ -177,7 +177,16 @@ def test_root_leaves_nothing_in_the_owners_log(tmp_path: Path) -> None:
 def test_no_restart_is_due_if_dnf_says_so(tmp_path: Path) -> None:
     built = machine(tmp_path).command(QUESTIONS[0], NOT_DUE)
     found = FedoraAdapter().reboot_required(built.host())
-    assert (found.required, found.reason) == (False, "")
+    assert (found.required, found.reason, found.notes) == (False, "", ())
+
+
+def test_the_kernel_that_a_restart_would_start_is_named(tmp_path: Path) -> None:
+    built = machine(tmp_path).command(QUESTIONS[0], DUE, returncode=1)
+    built.file("/proc/sys/kernel/osrelease", "6.17.5-300.fc43.x86_64\n")
+    for version in ("6.17.5-300", "6.17.10-300"):
+        built.file(f"/usr/lib/modules/{version}.fc43.x86_64/vmlinuz", "")
+    found = FedoraAdapter().reboot_required(built.host())
+    assert found.installed_kernel == "6.17.10-300.fc43.x86_64"
 
 
 @pytest.mark.parametrize(
@@ -203,6 +212,7 @@ def test_without_the_plugin_the_kernel_counts(
     found = FedoraAdapter().reboot_required(built.host())
     assert found.required is due
     assert bool(found.reason) is (due is not False)
+    assert bool(found.notes) is (due is False)
 
 
 def test_the_kernels_of_el_7_lie_in_boot(tmp_path: Path) -> None:
