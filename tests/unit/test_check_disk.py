@@ -32,13 +32,11 @@ HOME = {
 SWAP = {**HOME, "mount": "swap", "fstype": "swap", "reason": "on /dev/sda4, plain"}
 
 
-def judge(value: JSON) -> Verdict:
-    client = ClientView(
-        cid="c1",
-        hostname="laptop7",
-        report={"hd_encryption": {"status": "ok", "value": value}},
-        enrolled_at=NOW,
-    )
+def judge(value: JSON, os_info: JSON = None) -> Verdict:
+    report: dict[str, JSON] = {"hd_encryption": {"status": "ok", "value": value}}
+    if os_info is not None:
+        report["os_info"] = {"status": "ok", "value": os_info}
+    client = ClientView(cid="c1", hostname="laptop7", report=report, enrolled_at=NOW)
     (check,) = disk.checks(Policy())
     assert check.needs == ("hd_encryption",)
     return check.judge(client, NOW)
@@ -58,11 +56,53 @@ def test_plain_volume_fails_with_evidence_and_what_to_do() -> None:
     assert verdict.evidence == {"volumes": [HOME], "count": 1}
 
 
-def test_plain_swap_has_a_cheaper_remedy() -> None:
-    message = judge({"state": "not_encrypted", "volumes": [ROOT, SWAP]}).message
-    assert message == (
-        "swap is on /dev/sda4, plain. Encrypt it with a random key: option swap in /etc/crypttab"
-    )
+@pytest.mark.parametrize(
+    ("device", "distribution", "remedy"),
+    [
+        ("/dev/sda4", "debian", "`cryptswap /dev/sda4 /dev/urandom swap` in /etc/crypttab"),
+        ("/dev/sda4", "nixos", '{ device = "/dev/sda4"; randomEncryption.enable = true; }'),
+        ("/swapfile", "debian", "sudo swapoff /swapfile"),
+        ("/dev/zram0", "fedora", "writeback-device"),
+        (None, "debian", "`cryptswap DEVICE /dev/urandom swap`"),
+    ],
+)
+def test_plain_swap_has_a_cheaper_remedy(device: JSON, distribution: str, remedy: str) -> None:
+    value = {"state": "not_encrypted", "volumes": [ROOT, {**SWAP, "device": device}]}
+    message = judge(value, {"id": distribution}).message
+    assert message.startswith("swap is on /dev/sda4, plain. ")
+    assert remedy in message
+    assert "reinstall" not in message
+
+
+@pytest.mark.parametrize(
+    ("os_info", "words"),
+    [
+        ({"id": "ubuntu", "id_like": ["debian"]}, "Use LVM and encryption"),
+        ({"id": "debian", "id_like": []}, "set up encrypted LVM"),
+        ({"id": "zorin", "id_like": ["ubuntu", "debian"]}, "Use LVM and encryption"),
+        ({"id": "fedora"}, "Encrypt my data"),
+        ({"id": "rocky", "id_like": ["rhel", "centos", "fedora"]}, "Encrypt my data"),
+        ({"id": "opensuse-leap", "id_like": ["suse", "opensuse"]}, "Enable Disk Encryption"),
+        ({"id": "arch"}, "archinstall"),
+        ({"id": "manjaro", "id_like": ["arch"]}, "Encrypt system"),
+        ({"id": "nixos"}, "boot.initrd.luks.devices"),
+    ],
+)
+def test_remedy_names_what_the_installer_of_the_distribution_shows(
+    os_info: JSON, words: str
+) -> None:
+    assert words in judge({"state": "not_encrypted", "volumes": [HOME]}, os_info).message
+
+
+@pytest.mark.parametrize("os_info", [None, 5, {}, {"id": None, "id_like": "x"}, {"id": "acme"}])
+def test_remedy_is_told_without_knowing_the_distribution(os_info: JSON) -> None:
+    message = judge({"state": "not_encrypted", "volumes": [HOME]}, os_info).message
+    assert message.endswith("back up, then reinstall with disk encryption")
+
+
+def test_remedy_for_zfs_is_another_data_set() -> None:
+    message = judge({"state": "not_encrypted", "volumes": [{**HOME, "fstype": "zfs"}]}).message
+    assert "zfs create -o encryption=on" in message
 
 
 def test_many_plain_volumes_are_counted() -> None:

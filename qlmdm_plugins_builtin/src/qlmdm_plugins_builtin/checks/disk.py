@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
+from qlmdm_plugins_builtin.checks.disk_mends import mend
 from qlmdm_plugins_builtin.policy import DAY, Policy
 
 NEEDS = ("hd_encryption",)
@@ -56,7 +57,7 @@ def judge_disks(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
         return _NOT_UNDERSTOOD
     plain = [volume for volume in volumes if volume.get("state") == "not_encrypted"]
     if state == "not_encrypted" or plain:
-        return _fail(value, plain)
+        return _fail(value, plain, client.report.get("os_info", {}).get("value"))
     if state == "unknown":
         return _unknown(value)
     states = [volume.get("state") for volume in volumes]
@@ -76,7 +77,7 @@ def _volumes(value: Mapping[str, JSON]) -> list[Mapping[str, JSON]]:
     return [v if isinstance(v, dict) else {} for v in volumes]
 
 
-def _fail(value: Mapping[str, JSON], plain: Sequence[Mapping[str, JSON]]) -> Verdict:
+def _fail(value: Mapping[str, JSON], plain: Sequence[Mapping[str, JSON]], os_info: JSON) -> Verdict:
     where = [f"{_text(v, 'mount')} is {_text(v, 'reason') or 'in plain'}" for v in plain]
     more = f"; {len(where) - _NAMED} more volumes are plain" if len(where) > _NAMED else ""
     said = "; ".join(where[:_NAMED]) + more
@@ -84,19 +85,9 @@ def _fail(value: Mapping[str, JSON], plain: Sequence[Mapping[str, JSON]]) -> Ver
         said = _text(value, "reason") or "the disks are not encrypted"
     return Verdict(
         state="fail",
-        message=f"{said}. {_mend(plain)}",
+        message=f"{said}. {mend(plain, os_info)}",
         evidence=_evidence(plain),
     )
-
-
-def _mend(plain: Sequence[Mapping[str, JSON]]) -> str:
-    """What to do, by what is plain."""
-    what = "it" if len(plain) == 1 else "them"
-    if plain and all(volume.get("mount") == "swap" for volume in plain):
-        return f"Encrypt {what} with a random key: option swap in /etc/crypttab"
-    if all(volume.get("fstype") == "zfs" for volume in plain) and plain:
-        return f"Encrypt {what}: copy the data to a data set with encryption=on"
-    return f"Encrypt {what if plain else 'them'}: back up, then reinstall with disk encryption"
 
 
 def _unknown(value: Mapping[str, JSON]) -> Verdict:

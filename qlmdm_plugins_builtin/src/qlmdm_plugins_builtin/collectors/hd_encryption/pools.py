@@ -75,6 +75,8 @@ def read_datasets(host: Host, names: Sequence[str]) -> dict[str, Dataset]:
     for argv in attempts:
         if argv[-1] in found or all(name in found for name in wanted):
             continue
+        if problem and "all" in argv:
+            continue  # zfs answered, and that it can't: it would not with more words
         result = host.run(argv)
         if "bad property list" in result.stderr or "invalid property" in result.stderr:
             # ZFS before 0.8 knows no encryption.
