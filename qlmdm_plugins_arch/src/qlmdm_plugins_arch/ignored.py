@@ -28,5 +28,6 @@ def among(host: Host, names: Iterable[str]) -> set[str]:
     return {
         name
         for name in names
-        if name in members or any(fnmatchcase(name, pattern) for pattern in told.packages[:MOST_PATTERNS])
+        if name in members
+        or any(fnmatchcase(name, pattern) for pattern in told.packages[:MOST_PATTERNS])
     }
