@@ -106,6 +106,8 @@ def test_a_firewall_that_could_not_be_read_is_unknown_with_its_reason() -> None:
         ("not_running", None, {}, "pass"),
         ("not_running", True, {}, "pass"),
         ("unknown", False, {"other_servers": ["dropbear"], "reason": "x"}, "unknown"),
+        ("running", False, {"other_servers": ["dropbear"], "reason": "x"}, "unknown"),
+        ("running", None, {"other_servers": ["dropbear"], "reason": "x"}, "unknown"),
         ("running", True, {}, "fail"),
         ("running", True, {"other_servers": ["dropbear"]}, "fail"),
         ("running", False, {}, "pass"),
@@ -150,8 +152,8 @@ def test_a_password_that_is_enough_fails_with_evidence_and_what_to_do() -> None:
         "sshd lets people in with a password on port 22, 2022 (passwordauthentication yes, "
         "kbdinteractiveauthentication no, by sshd -T) (it depends on Match User backup "
         "(/etc/ssh/sshd_config line 4)). Put PasswordAuthentication no and "
-        "KbdInteractiveAuthentication no at the top of /etc/ssh/sshd_config, then: "
-        "sudo systemctl reload ssh"
+        "KbdInteractiveAuthentication no into that Match block, then nothing more: "
+        "sshd is started for each connection, or at the next one"
     )
     assert "lets root in" in root.message
     assert "permitrootlogin yes" in root.message
@@ -162,6 +164,42 @@ def test_without_evidence_the_message_is_still_a_sentence() -> None:
     people, _ = ssh("running", True)
     assert people.message.startswith("sshd lets people in with a password. Put Password")
     assert people.message.endswith("sudo systemctl reload sshd")
+
+
+def test_a_server_that_is_not_judged_is_named() -> None:
+    people, _ = ssh("running", False, other_servers=["dropbear"])
+    assert people.message == "dropbear lets people in, too; it is not judged"
+
+
+SERVICE = {"sshd.service": {"active": "active", "enabled": "enabled"}}
+
+
+@pytest.mark.parametrize(
+    ("os_info", "units", "command"),
+    [
+        ({"id": "arch"}, SERVICE, "of /etc/ssh/sshd_config, then: sudo systemctl reload sshd"),
+        ({"id": "debian"}, {"ssh.service": {"active": "active"}}, ": sudo systemctl reload ssh"),
+        ({"id": "ubuntu"}, {"ssh.socket": {"active": "active"},
+                            "ssh.service": {"active": "active"}}, "systemctl reload ssh"),
+        ({"id": "ubuntu"}, {"ssh.socket": {"active": "active"},
+                            "ssh.service": {"active": "inactive"}}, "then nothing more"),
+        ({"id": "opensuse-leap"}, SERVICE, "into /etc/ssh/sshd_config.d/00-passwords.conf, then:"),
+        ({"id": "alpine"}, {}, "sudo rc-service sshd reload"),
+        ({"id": "void"}, {}, "sudo sv hup sshd"),
+        ({"id": "mx", "id_like": ["debian"]}, {}, "sudo service ssh reload"),
+        ({"id": "slackware"}, {}, "sudo service sshd reload"),
+        ({"id": "linuxmint", "id_like": ["ubuntu", "debian"]}, {}, "sudo systemctl reload ssh"),
+        ({"id": "fedora"}, {}, "sudo systemctl reload sshd"),
+    ],
+)  # fmt: skip
+def test_message_names_the_command_of_the_distribution(
+    os_info: JSON, units: JSON, command: str
+) -> None:
+    value = {"state": "running", "password_login": True, "evidence": {"units": units}}
+    report = {"sshd": {"value": value}, "os_info": {"value": os_info}}
+    client = ClientView(cid="c1", hostname="a", report=report, enrolled_at=NOW)
+    verdict = check_named("ssh-password-authentication").judge(client, NOW)
+    assert command in verdict.message
 
 
 # --- location -------------------------------------------------------------------------------

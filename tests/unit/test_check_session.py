@@ -159,7 +159,7 @@ def test_many_sessions_are_counted_not_listed() -> None:
             {"Autolock": "false"},
             "kwriteconfig6 --file kscreenlockerrc --group Daemon --key Autolock true",
         ),
-        ("kscreenlocker", {"Timeout": "60"}, "--key Timeout 5"),
+        ("kscreenlocker", {"Timeout": "60"}, "--key Timeout 5 (kwriteconfig5 in Plasma 5)"),
         ("kscreenlocker", {"LockGrace": "-1"}, "--key LockGrace 5"),
         (
             "xfce4-screensaver",
@@ -222,6 +222,10 @@ def test_guest_value_that_is_not_understood_is_unknown(value: JSON) -> None:
         (
             {"seats": {"seat0": {"autologin-guest": {"value": "true", "source": "$(x)"}}}},
             "autologin-guest=false/' /etc/lightdm/lightdm.conf",
+        ),
+        (
+            {"seats": {"seat0": {"allow-guest": {"value": "true", "source": "/usr/share/a.conf"}}}},
+            "printf '[Seat:seat0]\\nallow-guest=false\\n' | sudo tee /etc/lightdm/lightdm.conf.d/",
         ),
         ({"guest_account": "xguest"}, "sudo dnf remove xguest"),
     ],

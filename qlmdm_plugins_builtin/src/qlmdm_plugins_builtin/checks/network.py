@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
+from qlmdm_plugins_builtin.checks.ssh_mends import mend_ssh
 from qlmdm_plugins_builtin.policy import DAY, Policy
 
 _FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
@@ -133,8 +134,8 @@ def judge_ssh(key: str, client: ClientView, now: datetime) -> Verdict:  # noqa: 
     |----------------------------|--------------------|---------------|---------------------|
     | no object, or none of the 3|                    |               | unknown             |
     | not_running                |                    |               | pass                |
-    | unknown                    | yes                |               | unknown, its reason |
     | running                    |                    | true          | fail                |
+    | running or unknown         | yes                | anything else | unknown             |
     | running or unknown         |                    | false         | pass                |
     | unknown                    |                    | anything else | unknown, its reason |
     | running                    |                    | anything else | unknown, its reason |
@@ -145,16 +146,19 @@ def judge_ssh(key: str, client: ClientView, now: datetime) -> Verdict:  # noqa: 
     state, allowed = value["state"], value.get(key)
     if state == "not_running":
         return PASS
-    if state == "unknown" and value.get("other_servers"):
-        return Verdict(state="unknown", message=_reason(value), evidence=_ssh_evidence(value))
     if state == "running" and allowed is True:
-        return _password(key, value)
+        return _password(key, client, value)
+    others = value.get("other_servers")
+    if others:
+        named = others[0] if isinstance(others, list) and isinstance(others[0], str) else "another"
+        message = _text(value, "reason") or f"{named[:60]} lets people in, too; it is not judged"
+        return Verdict(state="unknown", message=message, evidence=_ssh_evidence(value))
     if allowed is False:
         return PASS
     return Verdict(state="unknown", message=_reason(value), evidence=_ssh_evidence(value))
 
 
-def _password(key: str, value: Mapping[str, JSON]) -> Verdict:
+def _password(key: str, client: ClientView, value: Mapping[str, JSON]) -> Verdict:
     who = "root" if key == "root_password_login" else "people"
     ports = value.get("ports")
     where = ", ".join(str(p) for p in ports[:4]) if isinstance(ports, list) and ports else ""
@@ -169,19 +173,8 @@ def _password(key: str, value: Mapping[str, JSON]) -> Verdict:
     message = f"sshd lets {who} in with a password"
     message += f" on port {where}" if where else ""
     message += "".join(f" ({text})" for text in (proof, note) if text)
-    lines = (
-        "PermitRootLogin prohibit-password"
-        if who == "root"
-        else "PasswordAuthentication no and KbdInteractiveAuthentication no"
-    )
-    message += f". Put {lines} at the top of /etc/ssh/sshd_config, then: {_reload(evidence)}"
+    message += f". {mend_ssh(who, in_block=note.startswith('it depends on Match'), client=client)}"
     return Verdict(state="fail", message=message, evidence=_ssh_evidence(value))
-
-
-def _reload(evidence: JSON) -> str:
-    units = evidence.get("units") if isinstance(evidence, dict) else None
-    debian = isinstance(units, dict) and {"ssh.service", "ssh.socket"} & set(units)
-    return f"sudo systemctl reload {'ssh' if debian else 'sshd'}"
 
 
 def _ssh_evidence(value: Mapping[str, JSON]) -> JSON:

@@ -114,7 +114,8 @@ def _gsettings(
 
 def _kde(settings: Mapping[str, JSON], seconds: int) -> str:
     def write(key: str, value: str) -> str:
-        return f"kwriteconfig6 --file kscreenlockerrc --group Daemon --key {key} {value}"
+        written = f"--file kscreenlockerrc --group Daemon --key {key} {value}"
+        return f"kwriteconfig6 {written} (kwriteconfig5 in Plasma 5)"
 
     for key in ("Autolock", "RequirePassword", "Lock"):
         if str(settings.get(key, "true")).lower() in ("false", "no", "off", "0"):
@@ -233,6 +234,13 @@ def _seats(value: Mapping[str, JSON]) -> list[tuple[str, Mapping[str, JSON]]]:
 
 def _mend_file(seat: str, key: str, source: JSON) -> str:
     where = _path(source, "/etc/lightdm/lightdm.conf")
+    if where.startswith("/usr/") and re.match(r"seat[\w-]{0,40}\Z", seat, re.ASCII):
+        # The next upgrade would write it anew.
+        return (
+            f"LightDM lets guests in at {seat}: {key}=true in {where}. Type: "
+            f"printf '[Seat:{seat}]\\n{key}=false\\n' | "
+            "sudo tee /etc/lightdm/lightdm.conf.d/90-no-guest.conf"
+        )
     return (
         f"LightDM lets guests in at {seat}: {key}=true in {where}. "
         f"Type: sudo sed -i 's/^{key} *=.*/{key}=false/' {where}"
