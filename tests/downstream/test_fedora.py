@@ -60,6 +60,11 @@ def test_what_it_gives_is_shown(installed: Path, run: Run) -> None:
     assert (row["side"], row["state"], row["distros"]) == ("client", "ok", ["fedora"])
 
 
+def test_it_keeps_the_contract(installed: Path, run: Run) -> None:
+    said = run(installed / "qlmdm-plugins", "check", "qlmdm-fedora")  # else it exits 1
+    assert "register_distros" in said
+
+
 def test_a_machine_of_the_family_is_asked_by_it(installed: Path, tmp_path: Path, run: Run) -> None:
     value = updates(installed, machine(tmp_path / "machine").write(), run)
     assert (value["adapter"], value["state"], value["updates"]) == (
