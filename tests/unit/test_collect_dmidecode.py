@@ -95,7 +95,16 @@ def test_sysfs_is_enough(tmp_path: Path) -> None:
     assert expected.items() <= value.items()
 
 
-@pytest.mark.parametrize("argv", [ASK, ["dmidecode"], ["dmidecode", "-q"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ASK,
+        ["dmidecode"],
+        ["dmidecode", "-q"],
+        ["dmidecode", "-t", "bios,system,baseboard,chassis"],
+        ["dmidecode", "-t", "system"],
+    ],
+)
 def test_dmidecode_is_enough(tmp_path: Path, argv: list[str]) -> None:
     text = DUMP
     if "-q" in argv:

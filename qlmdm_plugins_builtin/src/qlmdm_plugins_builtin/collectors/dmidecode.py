@@ -151,17 +151,20 @@ def read_sysfs(host: Host) -> tuple[dict[str, str], list[str], list[str]]:
 
 def read_dmidecode(host: Host) -> tuple[dict[str, str], str, bool]:
     """Our fields by dmidecode, why there are none, and whether there are no tables at all."""
-    problem = ""
-    # Numbers: dmidecode(8) takes no list of keywords ("Invalid type keyword").
-    for argv in (["dmidecode", "-t", "0,1,2,3"], ["dmidecode"]):
+    problem, ran = "", False
+    # Numbers: dmidecode(8) takes no list of keywords ("Invalid type keyword"), though people
+    # who wrote down what it printed named their command so.
+    types = ("0,1,2,3", "", "bios,system,baseboard,chassis", "system")
+    for argv in [["dmidecode", *(["-t", name] if name else [])] for name in types]:
         result = host.run(argv, timeout=TIMEOUT)
         if has_no_tables(result.stdout + result.stderr):
             return {}, "", True
         if result.found and set(told := parse(result.stdout)) - {VIRTUAL}:
             return told, "", False
-        problem = problem or result.why
         if result.timed_out:
-            return {}, problem, False
+            return {}, result.why, False
+        if not problem or (result.found and not ran):
+            problem, ran = result.why, result.found  # the first that ran says why best
     told = {}
     if host.is_root and host.which("dmidecode") is not None:
         for name, _, _, _, keyword in FIELDS:
