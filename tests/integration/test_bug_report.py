@@ -10,13 +10,26 @@ import pty
 import select
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from qlmdm_core.testing import RecordedMachine
+from qlmdm_core.hookspecs import CLIENT_GROUP
+from qlmdm_core.testing import RecordedMachine, write_distribution
 
 COLLECT = str(Path(sys.executable).parent / "qlmdm-collect")
+
+PLUGIN = """
+    from qlmdm_core import Collector, hookimpl
+
+    def acme(host):
+        return {"state": "on" if "lock = yes" in host.read("/etc/acme.conf") else "off"}
+
+    @hookimpl
+    def qlmdm_register_collectors(settings):
+        return [Collector(name="acme", run=acme)]
+"""
 
 
 @pytest.fixture
@@ -111,18 +124,25 @@ def test_names_are_kept_when_that_is_asked_for(tmp_path: Path, machine: str) -> 
 
 
 def test_a_name_that_is_a_word_of_a_file_is_told(tmp_path: Path) -> None:
-    """A person called like the distribution: with another name, collectors conclude otherwise."""
+    """A person called like a setting: with another name, collectors conclude otherwise."""
     recorded = RecordedMachine(tmp_path / "machine")
-    recorded.file("/etc/os-release", "ID=arch\nID_LIKE=solus\n")
-    recorded.file("/etc/passwd", "unknown:x:0:0::/:/bin/sh\nID:x:1000:1000::/home/ID:/bin/sh\n")
+    recorded.file("/etc/passwd", "lock:x:1000:1000::/home/lock:/bin/sh\n")
+    recorded.file("/etc/acme.conf", "lock = yes\n")
+    write_distribution(
+        tmp_path / "plugin",
+        "acme",
+        entry_points={CLIENT_GROUP: "main = acme"},
+        modules={"acme": textwrap.dedent(PLUGIN)},
+    )
     argv = ["--replay", str(recorded.write()), "--record", str(tmp_path / "r"), "--yes"]
     done = subprocess.run(
-        [COLLECT, *argv, "--only", "os_info", "accounts"],
+        [COLLECT, *argv, "--only", "acme", "accounts"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "plugin")},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "os_info says unknown by this recording, and available here" in done.stderr
+    assert "acme says off by this recording, and on here" in done.stderr
     assert "--keep-names" in done.stderr
 
 

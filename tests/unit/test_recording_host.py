@@ -362,6 +362,7 @@ def test_keys_are_taken_out(text: str, expected: str) -> None:
         ("/etc/qlmdm/geo.key", "api_key=AIza0123456\n", "api_key=REDACTED\n"),
         ("/etc/site/token.txt", "abcdefgh", "REDACTED\n"),
         ("/etc/hostname", "longhostname\n", "longhostname\n"),
+        ("/etc/passwd", "ada:x:1:1::/:/bin/sh\n", "ada:x:1:1::/:/bin/sh\n"),
         ("/etc/site/key.conf", "two words\n", "two words\n"),
         ("/etc/keys/other", "abcdefghij\n", "abcdefghij\n"),
     ],

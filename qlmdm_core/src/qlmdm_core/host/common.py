@@ -18,6 +18,9 @@ SEARCH_PATH = (
     "/usr/bin",
     "/sbin",
     "/bin",
+    # NixOS keeps nothing in the others; the first folder has its set-uid programs.
+    "/run/wrappers/bin",
+    "/run/current-system/sw/bin",
 )
 """Where programs are looked for, whatever the environment says."""
 

@@ -51,7 +51,8 @@ _AUTHORIZATION = re.compile(r"(?i)(\bauthorization[\"']?[ \t]*[:=][ \t]*[\"']?)[
 _IN_QUERY = re.compile(r"(?i)([?&](?:key|sig|signature|auth)=)[^\s&#\"']+")
 _SSH_KEY = re.compile(r"\b((?:ssh-[a-z0-9]+|ecdsa-[a-z0-9-]+|sk-[a-z0-9@.-]+) )AAAA[0-9A-Za-z+/=]+")
 _FINGERPRINT = re.compile(r"\bSHA256:[0-9A-Za-z+/]{43}")  # as ssh-keygen(1) prints it
-_SECRET_FILE = re.compile(r"(?i)(?:key|token|secret|passw)[^/]*\Z")
+_SECRET_FILE = re.compile(r"(?i)(?:key|token|secret|password|passphrase)[^/]*\Z")
+_ONE_SECRET = re.compile(r"\s*[\w+/.-]{8,}=*\s*\Z")
 _CRYPT = re.compile(r"\$(?:1|2[abxy]|5|6|7|gy|y)\$[^\s:,\"']+")  # crypt(5): a hashed password
 _OLD_CRYPT = re.compile(
     # The hashes of DES and BSDi look like any word, but for their place in passwd(5), shadow(5).
@@ -83,10 +84,8 @@ def _hide_value(found: re.Match[str]) -> str:
 
 def redact_file(path: str, text: str) -> str:
     """The text of a file; of one that is named like a secret and is one word, nothing."""
-    words = text.split()
-    if len(words) == 1 and len(words[0]) >= 8 and _SECRET_FILE.search(path):
-        # api_key=… is left to `redact`, which keeps the name.
-        return redact(text) if "=" in words[0].rstrip("=") else f"{REDACTED}\n"
+    if _SECRET_FILE.search(path) and _ONE_SECRET.match(text):
+        return f"{REDACTED}\n"
     return redact(text)
 
 

@@ -26,7 +26,11 @@ from qlmdm_core.errors import KeyringError, SignatureError
 from qlmdm_core.signing import packets
 from qlmdm_core.signing.interface import Armour, PublicKey, Signature
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = (
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    ":/run/wrappers/bin:/run/current-system/sw/bin"
+)
+"""The last two are NixOS's."""
 TIMEOUT_SECONDS = 30.0
 # unix(7): sun_path has 108 bytes; gpg-agent's longest socket needs one to spare.
 _SOCKET_PATH_MAX = 106
