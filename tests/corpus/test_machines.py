@@ -37,9 +37,27 @@ def load_traits() -> Any:
     return module
 
 
+@pytest.fixture(scope="module")
+def collectors() -> corpus.Collectors:
+    return corpus.Collectors()
+
+
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
-def test_a_machine_gives_the_report_expected_of_it(machine: corpus.Machine) -> None:
-    assert corpus.differences(machine.expected(), corpus.collect(machine)) == []
+def test_a_machine_gives_the_report_expected_of_it(
+    machine: corpus.Machine, collectors: corpus.Collectors
+) -> None:
+    assert corpus.differences(machine.expected(), collectors.report(machine)) == []
+
+
+@pytest.mark.parametrize("machine", MACHINES[::12], ids=str)
+def test_the_command_gives_the_same_report(machine: corpus.Machine) -> None:
+    assert corpus.differences(machine.expected(), corpus.by_command(machine)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+def test_the_command_gives_the_report_of_each_machine(machine: corpus.Machine) -> None:
+    assert corpus.differences(machine.expected(), corpus.by_command(machine)) == []
 
 
 # --- what the corpus is -----------------------------------------------------------------------

@@ -41,25 +41,27 @@ def main() -> int:
     found = {machine.path.name: machine for machine in corpus.machines(args.folder)}
     if unknown := set(args.names) - set(found):
         parser.error(f"no such machine in {args.folder}: {', '.join(sorted(unknown))}")
+    collectors = corpus.Collectors()
     differing = [
-        name for name in args.names or found if not _same(found[name], args.only, args.write)
+        name
+        for name in args.names or found
+        if not _same(found[name], collectors.report(found[name], args.only), args)
     ]
     if args.write:
         return index.update(args.folder, check=False)
     return 1 if differing else 0
 
 
-def _same(machine: corpus.Machine, only: list[str], write: bool) -> bool:
+def _same(machine: corpus.Machine, reported: Any, args: argparse.Namespace) -> bool:
     """Whether the machine's report is as expected; say where not, and store it if asked to."""
-    reported: Any = corpus.collect(machine, only)
     try:
         expected: Any = machine.expected()
     except FileNotFoundError:
         expected = {"collectors": {}, "failures": []}
-    kept = expected["collectors"] if only else {}
+    kept = expected["collectors"] if args.only else {}
     whole = {
         "collectors": {
-            **{name: result for name, result in kept.items() if name not in only},
+            **{name: result for name, result in kept.items() if name not in args.only},
             **reported["collectors"],
         },
         "failures": reported["failures"],
@@ -67,7 +69,7 @@ def _same(machine: corpus.Machine, only: list[str], write: bool) -> bool:
     lines = corpus.differences(expected, whole)
     for line in lines:
         print(f"{machine}: {line}")
-    if write and lines:
+    if args.write and lines:
         broken = [n for n, r in whole["collectors"].items() if r["status"] != "ok"]
         if broken:
             print(f"{machine}: not written: {', '.join(broken)} failed", file=sys.stderr)

@@ -158,6 +158,8 @@ def _homed(m: Machine) -> None:
     part = disks.part(image, 1)
     disks.mount(disks.crypt(part, "home-dave", fstype="btrfs"), "/home/dave", options="rw,nosuid")
     m.file("/home/dave.home", "")
+    identity = '{"userName": "dave", "uid": 60001, "shell": "/bin/bash", "storage": "luks"}'
+    m.file("/var/lib/systemd/home/dave.identity", identity + "\n", mode=0o600)
     disks.zram()
     disks.write()
     d.display_manager(m, "gdm", "/usr/sbin/gdm")
@@ -170,7 +172,7 @@ def _homed(m: Machine) -> None:
 
 
 def _manjaro(m: Machine) -> None:
-    system(m, releases.MANJARO)
+    system(m, releases.MANJARO, setup_mode=True)
     hardware(m, LATITUDE)
     network(m, WIRED)
     people(m, "erin", group="wheel")

@@ -16,6 +16,7 @@ from system import (
     VIRTIO,
     WIFI,
     WIRED,
+    efi_variable,
     hardware,
     network,
     people,
@@ -122,6 +123,8 @@ def _silverblue(m: Machine) -> None:
     n.sshd(m)
     deployment = '{"deployments": [{"booted": true, "staged": false, "version": "43.20261101.0"}]}'
     m.command(("rpm-ostree", "status", "--json"), deployment + "\n")
+    booted = "* fedora 0123456789abcdef.0\n    Version: 43.20261101.0\n"
+    m.command(("ostree", "admin", "status"), booted)
     m.command(("rpm-ostree", "upgrade", "--check"), "No updates available.\n", returncode=77)
 
 
@@ -148,7 +151,7 @@ def _rhel_server(m: Machine) -> None:
         id="7", user="erin", uid=1000, type="tty", service="sshd", seat="", tty="pts/0", remote=True
     )
     d.sessions(m, ssh, new=False)
-    n.firewalld(m, "public", WIRED.name, target="DROP")
+    n.firewalld(m, "public", WIRED.name, target="DROP", old=True)
     config = "PermitRootLogin no\nUsePAM yes\nMatch Address 192.0.2.0/24\n\tPermitRootLogin yes\n"
     n.sshd(m, "sshd.service", config=config, effective={"permitrootlogin": "no"})
     n.visitors(m, "root", "erin", permitrootlogin="no")
@@ -185,7 +188,7 @@ def _rocky_open(m: Machine) -> None:
     )
     d.sessions(m, session, new=False)
     d.gnome(m, session, lockdown=True)
-    n.firewalld(m, "trusted", WIRED.name, target="ACCEPT")
+    n.firewalld(m, "trusted", WIRED.name, target="ACCEPT", old=True)
     n.sshd(m, "sshd.service", effective={"authenticationmethods": "publickey,password"})
     p.dnf(
         m,
@@ -229,6 +232,10 @@ def _leap(m: Machine) -> None:
 
 def _tumbleweed(m: Machine) -> None:
     system(m, releases.TUMBLEWEED)
+    efi_variable(m, "MokSBStateRT", True)
+    m.command(
+        ("mokutil", "--sb-state"), "SecureBoot enabled\nSecureBoot validation is disabled in shim\n"
+    )
     hardware(m, LATITUDE)
     network(m, WIFI)
     people(m, "heidi", group="wheel")

@@ -208,7 +208,7 @@ def _live(m: Machine) -> None:
     system(m, releases.UBUNTU_24)
     hardware(m, LATITUDE)
     network(m, WIRED)
-    people(m, "ubuntu")
+    people(m, "ubuntu", empty=["ubuntu"])
     disks = Disks(m)
     disks.part(disks.disk("nvme0n1"), 1, "crypto_LUKS")
     stick = disks.disk("sda", bus="usb", removable=True)

@@ -23,6 +23,8 @@ def _nixos(m: Machine) -> None:
         disks.pseudo(point, dataset, "zfs", options="rw,xattr,posixacl")
     disks.pseudo("/nix/store", "rpool/nix", "zfs", root="/store", options="ro,xattr")
     disks.mount(disks.part(disk, 1, "vfat", esp=True), "/boot")
+    m.link("/run/booted-system/kernel", "/nix/store/1example-linux-6.12.57/bzImage")
+    m.link("/run/current-system/kernel", "/nix/store/2example-linux-6.12.58/bzImage")
     disks.zram()
     disks.write(cmdline="init=/nix/store/example-nixos-system/init loglevel=4")
     names = {
@@ -100,7 +102,7 @@ def _alpine(m: Machine) -> None:
     system(m, releases.ALPINE, init="openrc", secure_boot=None)
     hardware(m, TOWER)
     network(m, WIRED)
-    people(m, "carol", group="wheel")
+    people(m, "carol", group="wheel", doas=True)
     disks = Disks(m)
     emmc = disks.disk("mmcblk0")
     opened = disks.crypt(disks.part(emmc, 2), "root")

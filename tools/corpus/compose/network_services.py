@@ -137,9 +137,18 @@ def ufw(
 
 
 def firewalld(
-    machine: Machine, zone: str, interface: str, *, target: str = "default", ports: str = ""
+    machine: Machine,
+    zone: str,
+    interface: str,
+    *,
+    target: str = "default",
+    ports: str = "",
+    old: bool = False,
 ) -> None:
-    """firewalld, its tables (firewalld.conf(5): FirewallBackend=nftables), and what it says."""
+    """firewalld, its tables (firewalld.conf(5): FirewallBackend=nftables), and what it says.
+
+    Version 2 has one chain that goes through policies and zones; `old` ones have one for each.
+    """
     machine.program("/usr/bin/firewall-cmd")
     mark = "active, default" if target else ""
     machine.command(
@@ -156,6 +165,26 @@ def firewalld(
         allowed.append([match(f"{protocol} dport", {"range": [int(first), int(last)]}), ACCEPT])
     final: list[Rule] = [[{"ACCEPT": ACCEPT, "DROP": DROP}[target]]] if target != "default" else []
     into = f"filter_IN_{zone}"
+    here = match("meta iifname", interface)
+    if old:
+        dispatch = "filter_INPUT_ZONES"
+        zones = chain(dispatch, [here, {"goto": {"target": into}}], [{"goto": {"target": into}}])
+    else:
+        dispatch = "filter_INPUT_POLICIES"
+        rest = {"ACCEPT": ACCEPT, "DROP": DROP}.get(target, REJECT)
+        final = []
+        zones = chain(
+            dispatch,
+            [here, jump("filter_IN_policy_allow-host-ipv6")],
+            [here, jump(into)],
+            [here, rest],
+            [jump("filter_IN_policy_allow-host-ipv6")],
+            [jump("filter_IN_public")],
+            [REJECT],
+        )
+        neighbours = match("icmpv6 type", {"set": ["nd-neighbor-advert", "nd-neighbor-solicit"]})
+        zones += chain("filter_IN_policy_allow-host-ipv6", [neighbours, ACCEPT])
+        zones += chain("filter_IN_public") if zone != "public" else []
     nft(
         machine,
         table(
@@ -166,16 +195,12 @@ def firewalld(
                 [match("ct state", ["established", "related"], "in"), ACCEPT],
                 [LOOPBACK, ACCEPT],
                 [match("ct state", "invalid", "in"), DROP],
-                [jump("filter_INPUT_ZONES")],
+                [jump(dispatch)],
                 [REJECT],
                 hook="input",
                 prio=10,
             ),
-            chain(
-                "filter_INPUT_ZONES",
-                [match("meta iifname", interface), {"goto": {"target": into}}],
-                [{"goto": {"target": into}}],
-            ),
+            zones,
             chain(into, [jump(f"{into}_allow")], *final),
             chain(f"{into}_allow", *allowed),
         ),

@@ -40,6 +40,7 @@ def apt(
     policy: str = "",
 ) -> None:
     """apt with these lists (file name before "_InRelease", age in days) and these updates."""
+    machine.stat("/var/lib/apt/lists", mode=0o40755)
     for name, age in archives:
         machine.file(f"/var/lib/apt/lists/{name}_InRelease", "Origin: Example\n")
         machine.stat(f"/var/lib/apt/lists/{name}_InRelease", mtime=ago(days=age))
@@ -90,6 +91,8 @@ def restart_mark(machine: Machine, *, due: bool, packages: str = "linux-base\n")
 
 def debian_kernel(machine: Machine, running: str, newest: str = "") -> None:
     """A Debian whose kernels tell whether a restart is due (linux-update-symlinks(1))."""
+    for release in {running, newest or running}:
+        machine.stat(f"/boot/vmlinuz-{release}", mode=0o100644)
     machine.link("/vmlinuz", f"boot/vmlinuz-{newest or running}")
 
 
@@ -108,7 +111,10 @@ def pacman(
     for name in databases:
         machine.stat(f"/var/lib/pacman/sync/{name}.db", mtime=ago(days=age), mode=0o100644)
     if kernel:
-        machine.file(f"/usr/lib/modules/{installed_kernel or kernel}/pkgbase", "linux\n")
+        there = installed_kernel or kernel
+        machine.file(f"/usr/lib/modules/{there}/pkgbase", "linux\n")
+        version = there.removesuffix("-MANJARO").replace("-arch", ".arch")
+        machine.command(("pacman", "-Q", "linux"), f"linux {version}\n")
 
 
 def dnf(machine: Machine, *lines: str, program: str = "dnf5", security: str = "") -> None:

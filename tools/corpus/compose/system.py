@@ -34,6 +34,7 @@ def system(
     virt: str = "none",
     init: str = "systemd",
     secure_boot: bool | None = True,
+    setup_mode: bool = False,
 ) -> None:
     """Distribution, kernel and the first process; `secure_boot` None: no UEFI."""
     machine.systemd = init == "systemd"
@@ -51,6 +52,9 @@ def system(
         machine.command(
             ("systemd-detect-virt",), virt + "\n", returncode=1 if virt == "none" else 0
         )
+        status = ("systemctl", "--no-pager", "-n0", "status", "firewalld.service")
+        said = "Unit firewalld.service could not be found.\n"
+        machine.command(status, stderr=said, returncode=4)
         for unit in ("eraagent.service", "prey-agent.service"):
             machine.command(
                 ("systemctl", "show", "-p", "LoadState,ActiveState,SubState", unit),
@@ -60,12 +64,28 @@ def system(
         flags = "fpu vme sse2" + (" hypervisor" if virt != "none" else "")
         machine.file("/proc/cpuinfo", f"processor\t: 0\nflags\t\t: {flags}\n")
     paths = {"systemd": "/usr/lib/systemd/systemd", "runit": "/usr/bin/runit"}
-    machine.daemon(paths.get(init, "/sbin/init"), comm="init" if init != "none" else "")
+    if init == "none":
+        machine.process(pid=1, ppid=0, uid=0, user="root", comm="sleep", argv=["sleep", "inf"])
+    else:
+        machine.daemon(paths.get(init, "/sbin/init"), comm="init")
+    if virt not in ("docker", "wsl"):
+        machine.file("/sys/firmware/acpi/pm_profile", "2\n")
     if secure_boot is not None:
-        name = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-        # The UEFI Specification: four bytes of attributes, then the variable's one.
-        data = b"\x06\x00\x00\x00" + (b"\x01" if secure_boot else b"\x00")
-        machine.file(f"/sys/firmware/efi/efivars/{name}", data)
+        efi_variable(machine, "SecureBoot", secure_boot)
+        efi_variable(machine, "SetupMode", setup_mode)
+        chosen = "[integrity]" if secure_boot else "[none]"
+        lockdown = "none integrity confidentiality".replace(chosen.strip("[]"), chosen)
+        machine.file("/sys/kernel/security/lockdown", lockdown + "\n")
+
+
+SHIM = "605dab50-e046-4300-abb6-3dd810dd8b23"
+
+
+def efi_variable(machine: Machine, name: str, value: bool) -> None:
+    """A variable of the firmware: four bytes of attributes, then its one (UEFI Specification)."""
+    owner = SHIM if name.startswith("Mok") else "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+    path = f"/sys/firmware/efi/efivars/{name}-{owner}"
+    machine.file(path, b"\x06\x00\x00\x00" + (b"\x01" if value else b"\x00"))
 
 
 # --- hardware ---------------------------------------------------------------------------------
@@ -250,18 +270,29 @@ def people(
     admins: Sequence[str] | None = None,
     group: str = "sudo",
     homes: str = "/home",
+    doas: bool = False,
+    empty: Sequence[str] = (),
 ) -> None:
-    """Accounts with homes, from uid 1000 on; the first is the administrator unless told."""
+    """Accounts with homes, from uid 1000 on; the first is the administrator unless told.
+
+    Those in `empty` have no password at all.
+    """
     chosen = names[:1] if admins is None else admins
     passwd = ["root:x:0:0:root:/root:/bin/bash", "daemon:x:1:1:daemon:/:/usr/sbin/nologin"]
     shadow = ["root:!:20400:0:99999:7:::", "daemon:*:20400:0:99999:7:::"]
     groups = ["root:x:0:", "daemon:x:1:", f"{group}:x:27:{','.join(chosen)}"]
     for uid, name in enumerate(names, 1000):
         passwd.append(f"{name}:x:{uid}:{uid}:{name.title()}:{homes}/{name}:/bin/bash")
-        shadow.append(f"{name}:{INVENTED}:20400:0:99999:7:::")
+        shadow.append(f"{name}:{'' if name in empty else INVENTED}:20400:0:99999:7:::")
         groups.append(f"{name}:x:{uid}:")
     machine.file("/etc/passwd", "\n".join(passwd) + "\n")
     machine.file("/etc/group", "\n".join(groups) + "\n")
+    machine.program("/bin/bash").program("/usr/bin/doas" if doas else "/usr/bin/sudo")
+    if doas:
+        machine.file("/etc/doas.conf", f"permit persist :{group}\n", mode=0o600)
+        if machine.root:
+            machine.file("/etc/shadow", "\n".join(shadow) + "\n", mode=0o640)
+        return
     rules = f"Defaults\tenv_reset\nroot\tALL=(ALL:ALL) ALL\n%{group}\tALL=(ALL:ALL) ALL\n"
     if machine.root:
         machine.file("/etc/shadow", "\n".join(shadow) + "\n", mode=0o640)
