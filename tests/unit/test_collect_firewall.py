@@ -714,6 +714,31 @@ def test_firewalld_is_known_by_its_table_and_tells_its_zone(tmp_path: Path) -> N
     assert value["open_ports"] == ["1025-65535"]
 
 
+def test_a_zone_of_firewalld_2_is_told_from_its_policies(tmp_path: Path) -> None:
+    def of(chain: str, *expr: JSON) -> JSON:
+        return rule(*expr, chain=chain, table="firewalld")
+
+    chains = ("filter_INPUT_POLICIES", "filter_IN_policy_allow-host-ipv6", "filter_IN_home")
+    objects = [
+        table(name="firewalld"),
+        chain("filter_INPUT", prio=10, table="firewalld"),
+        *(plain_chain(name, table="firewalld") for name in (*chains, "filter_IN_public")),
+        of("filter_INPUT", LO, ACCEPT),
+        of("filter_INPUT", jump(chains[0])),
+        of("filter_INPUT", REJECT),
+        of(chains[0], jump(chains[1])),
+        of(chains[0], meta("iifname", "wlp1s0"), jump("filter_IN_home")),
+        of(chains[0], meta("iifname", "wlp1s0"), REJECT),
+        of(chains[0], jump("filter_IN_public")),
+        of(chains[0], REJECT),
+    ]
+    for device, zone in (("wlp1s0", "home"), ("enp2s0", "public")):
+        machine = RecordedMachine(tmp_path / zone).command(NFT, nft(*objects))
+        machine.directory(f"/sys/class/net/{device}/device")
+        value = collect(machine.host())
+        assert (value["state"], value["front_end"], value["zone"]) == ("on", "firewalld", zone)
+
+
 # --- any text -----------------------------------------------------------------------------
 
 VOCABULARY = """-A INPUT -j DROP ACCEPT ! -i lo --dport 1:2 *filter :INPUT [0:0] COMMIT table

@@ -11,10 +11,9 @@ from datetime import datetime
 from functools import partial
 
 from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
+from qlmdm_plugins_builtin.checks.firewall_mends import NAMES, mend_firewall
 from qlmdm_plugins_builtin.checks.ssh_mends import mend_ssh
 from qlmdm_plugins_builtin.policy import DAY, Policy
-
-_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 
 def checks(settings: Policy) -> list[AuditCheck]:
@@ -73,9 +72,9 @@ def judge_firewall(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG00
     value = _object(client, "firewall")
     if value is None or value.get("state") not in ("on", "off", "unknown"):
         return Verdict(state="unknown", message="the value of firewall is not understood")
-    families = {key: value.get(key) for key in _FAMILIES}
+    families = {key: value.get(key) for key in NAMES}
     if value["state"] == "off" or "off" in families.values():
-        return _open(value)
+        return _open(value, client.report.get("os_info", {}).get("value"))
     if value["state"] == "unknown":
         return Verdict(state="unknown", message=_reason(value), evidence=_firewall_evidence(value))
     if all(state == "on" for state in families.values()):
@@ -84,37 +83,18 @@ def judge_firewall(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG00
     return Verdict(state="unknown", message=message, evidence=_firewall_evidence(value))
 
 
-def _open(value: Mapping[str, JSON]) -> Verdict:
-    opened = [key for key in _FAMILIES if value.get(key) == "off"]
+def _open(value: Mapping[str, JSON], os_info: JSON) -> Verdict:
+    opened = [key for key in NAMES if value.get(key) == "off"]
     said = [
-        f"{_FAMILIES[key]} is open" + (f" ({why})" if why else "")
+        f"{NAMES[key]} is open" + (f" ({why})" if why else "")
         for key in opened
         for why in [_text(value.get("evidence"), key)]
     ] or ["no firewall is on"]
     return Verdict(
         state="fail",
-        message=f"{'; '.join(said)}. {_mend_firewall(value, opened)}",
+        message=f"{'; '.join(said)}. {mend_firewall(value, opened, os_info)}",
         evidence=_firewall_evidence(value),
     )
-
-
-def _mend_firewall(value: Mapping[str, JSON], opened: list[str]) -> str:
-    """What to type, by what the machine has."""
-    front_end, installed = value.get("front_end"), value.get("installed")
-    there = installed if isinstance(installed, list) else []
-    if front_end == "ufw" and opened == ["ipv6"]:
-        return "Close it: set IPV6=yes in /etc/default/ufw, then sudo ufw reload"
-    if front_end == "ufw":
-        return "Close it: sudo ufw default deny incoming"
-    if front_end == "firewalld":
-        return "Close it: sudo firewall-cmd --set-default-zone=public, and see the active zones"
-    if front_end in ("nftables", "iptables") and len(opened) == 1:
-        return f"Give {_FAMILIES[opened[0]]} the same rules, or use a table of family inet"
-    if "ufw" in there:
-        return "Turn it on: sudo ufw enable"
-    if "firewalld" in there:
-        return "Turn it on: sudo systemctl enable --now firewalld"
-    return "Install ufw or firewalld, and turn it on: sudo ufw enable"
 
 
 def _firewall_evidence(value: Mapping[str, JSON]) -> JSON:

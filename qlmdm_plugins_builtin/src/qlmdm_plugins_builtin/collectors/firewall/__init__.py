@@ -196,17 +196,23 @@ def _front_end(
     return None
 
 
+# By iptables; by nft up to firewalld 1.x; since 2.0, where policies stand beside zones.
+_OF_ZONES = ("INPUT_ZONES", "filter_INPUT_ZONES", "filter_INPUT_POLICIES")
+
+
 def _zone(host: Host, ruleset: Ruleset) -> str | None:
     """firewalld's zones for the interfaces that lead outside, read from its chains."""
     outside = set(external(host, ruleset.interfaces()))
     named: dict[str, None] = {}
     default: dict[str, None] = {}
     for key, chain in ruleset.chains.items():
-        if key[2] not in ("filter_INPUT_ZONES", "INPUT_ZONES"):
+        if key[2] not in _OF_ZONES:
             continue
         for rule in chain.rules:
             zone = rule.target.removeprefix("filter_").removeprefix("IN_")
             devices = _devices(rule.conditions)
+            if zone.startswith("policy_"):
+                continue
             if zone != rule.target and devices is None:
                 default[zone] = None
             elif zone != rule.target and devices and outside & devices:
