@@ -128,7 +128,13 @@ def test_security_updates_that_wait_fail_and_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("adapter", "fix"),
-    [("arch", ": sudo pacman -Syu"), ("acme", "with the system's package manager"), (None, "with")],
+    [
+        ("ubuntu", ": sudo apt full-upgrade"),
+        ("arch", ": sudo pacman -Syu"),
+        ("fedora", ": sudo dnf upgrade"),
+        ("acme", "with the system's package manager"),
+        (None, "with"),
+    ],
 )
 def test_the_fix_is_that_of_the_distribution(adapter: str | None, fix: str) -> None:
     assert fix in judge(ANY, waiting(1, None, adapter=adapter)).message
@@ -154,7 +160,8 @@ def test_a_release_at_its_end_fails_whatever_waits(name: str, state: str) -> Non
     assert verdict.state == "fail"
     assert verdict.message == (
         "Ubuntu 20.04.6 LTS has been given no updates since 2025-05-29. "
-        "Move to Ubuntu 22.04 LTS: sudo do-release-upgrade"
+        "Move to Ubuntu 22.04 LTS: sudo do-release-upgrade, "
+        "or get its security updates for longer: sudo pro attach"
     )
 
 
@@ -162,6 +169,28 @@ def test_a_release_at_its_end_fails_whatever_waits(name: str, state: str) -> Non
 def test_a_release_that_came_to_its_end_since_the_report_fails(name: str) -> None:
     assert judge(name, value(supported_until="2026-10-31")).state == "fail"
     assert judge(name, value(supported_until="2026-11-01")).state == "pass"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"distribution": "Ubuntu 25.04"}, "Move to X 2: sudo do-release-upgrade"),
+        ({"distribution": "Debian GNU/Linux 10"}, "Move to X 2, as its release notes say"),
+        ({"distribution": "Fedora Linux 41", "adapter": "fedora"}, "sudo dnf system-upgrade"),
+        ({"release_upgrade": None}, "Move to a release that is supported"),
+    ],
+)
+def test_where_to_move_from_an_ended_release_is_said(fields: dict[str, JSON], said: str) -> None:
+    reported = value(end_of_life=True, release_upgrade="X 2") | fields
+    assert said in judge(ANY, reported).message
+
+
+@pytest.mark.parametrize("adapter", ["ubuntu", "arch", "fedora", "acme"])
+def test_no_advice_leaves_an_arch_half_upgraded(adapter: str) -> None:
+    old = value(cache_updated_at="2026-10-01T12:00:00+00:00", adapter=adapter)
+    for reported in (waiting(1, 1, adapter=adapter), old):
+        words = judge(ANY, reported).message.split()
+        assert "-Sy" not in words
 
 
 def test_a_newer_release_fails_where_the_end_of_this_one_is_not_known() -> None:
@@ -238,6 +267,16 @@ def test_a_release_without_its_security_archive_is_unknown() -> None:
     verdict = judge(SECURITY, value(security_updates=None))
     assert verdict.state == "unknown"
     assert "security archive" in verdict.message
+
+
+@pytest.mark.parametrize("name", [ANY, SECURITY])
+@pytest.mark.parametrize("reported", [None, [], "up_to_date", 5])
+def test_what_is_no_value_of_the_collector_is_unknown(name: str, reported: JSON) -> None:
+    verdict = judge(name, reported)
+    assert (verdict.state, verdict.message) == (
+        "unknown",
+        "the value of os_updates is not understood",
+    )
 
 
 def test_the_state_alone_is_not_believed() -> None:

@@ -7,20 +7,17 @@ comes to its end. Each passing verdict says when.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from functools import partial
 
 from qlmdm_core.api import JSON, AuditCheck, ClientView, Verdict
 from qlmdm_core.units import say_duration
+from qlmdm_plugins_builtin.checks import update_mends as said
 from qlmdm_plugins_builtin.policy import DAY, Policy
 
 NEEDS = ("os_updates",)
-_INSTALL = {"ubuntu": "sudo apt full-upgrade", "arch": "sudo pacman -Syu"}
-_REFRESH = {"ubuntu": "sudo apt update", "arch": "sudo pacman -Syu"}
-"""What to type, by the adapter that asked the machine. Never `pacman -Sy`: it would leave the
-machine half upgraded with the next package that is installed."""
 
 
 def checks(settings: Policy) -> list[AuditCheck]:
@@ -89,13 +86,13 @@ def judge_updates(limits: Limits, client: ClientView, now: datetime) -> Verdict:
         return _NOT_UNDERSTOOD
     until = _date(value.get("supported_until"))
     if _ended(value, until, now):
-        return _fail_ended(value)
+        return _fail(said.ended(value), value)
     updates = _count(value.get("updates"))
     state = value.get("state")
     if updates or state == "updates_available":
-        return _fail_updates(value, updates)
+        return _fail(said.waiting(value, updates, _count(value.get("security_updates"))), value)
     if value.get("release_upgrade") is not None and _ends_soon(limits, until, now):
-        return _fail_release(value, until)
+        return _fail(said.old_release(value, until), value)
     if state != "up_to_date" or updates is None:
         return _unknown(value, until)
     return _by_age(limits, result, value, until, now)
@@ -123,10 +120,10 @@ def judge_security(limits: Limits, client: ClientView, now: datetime) -> Verdict
         return _NOT_UNDERSTOOD
     until = _date(value.get("supported_until"))
     if _ended(value, until, now):
-        return _fail_ended(value)
+        return _fail(said.ended(value), value)
     security = _count(value.get("security_updates"))
     if security:
-        return _fail_security(value, security)
+        return _fail(said.waiting_for_security(value, security), value)
     state = value.get("state")
     if state not in ("up_to_date", "updates_available"):
         return _unknown(value, until)
@@ -214,8 +211,7 @@ def _by_age(
         day = listed_at.date().isoformat()
         return Verdict(
             state="unknown",
-            message=f"nothing waits, by package lists of {day}. "
-            f"Fetch them anew{_command(value, _REFRESH)}",
+            message=f"nothing waits, by package lists of {day}. Fetch them anew{said.fetch(value)}",
             evidence={"listed_on": day},
             valid_until=_end(until),
         )
@@ -237,58 +233,8 @@ def _earliest(
     return min(moment for moment in moments if moment > now)
 
 
-# --- what is said -------------------------------------------------------------------------
-
-
-def _command(value: Mapping[str, JSON], commands: Mapping[str, str]) -> str:
-    command = commands.get(str(value.get("adapter")))
-    return f": {command}" if command else " with the system's package manager"
-
-
-def _fail_updates(value: Mapping[str, JSON], updates: int | None) -> Verdict:
-    security = _count(value.get("security_updates"))
-    wait = f"{updates} updates wait" if updates != 1 else "1 update waits"
-    if updates is None:
-        wait = "updates wait"
-    if security:
-        wait += f" ({security} for security)"
-    return Verdict(
-        state="fail",
-        message=f"{wait}{_named(_packages(value))}. Install them{_command(value, _INSTALL)}",
-        evidence=_evidence(value),
-    )
-
-
-def _fail_security(value: Mapping[str, JSON], security: int) -> Verdict:
-    wait = f"{security} security updates wait" if security != 1 else "1 security update waits"
-    names = [p.get("name") for p in _packages(value) if p.get("security") is True]
-    return Verdict(
-        state="fail",
-        message=f"{wait}{_named({'name': name} for name in names)}. "
-        f"Install them{_command(value, _INSTALL)}",
-        evidence=_evidence(value),
-    )
-
-
-def _fail_ended(value: Mapping[str, JSON]) -> Verdict:
-    since = value.get("supported_until")
-    ended = f" since {since}" if isinstance(since, str) else ""
-    return Verdict(
-        state="fail",
-        message=f"{_distribution(value)} has been given no updates{ended}. {_upgrade(value)}",
-        evidence=_evidence(value),
-    )
-
-
-def _fail_release(value: Mapping[str, JSON], until: date | None) -> Verdict:
-    ends = "is supported until a day that is not known"
-    if until is not None:
-        ends = f"is supported until {until.isoformat()} only"
-    return Verdict(
-        state="fail",
-        message=f"{_distribution(value)} {ends}. {_upgrade(value)}",
-        evidence=_evidence(value),
-    )
+def _fail(message: str, value: Mapping[str, JSON]) -> Verdict:
+    return Verdict(state="fail", message=message, evidence=said.evidence(value))
 
 
 def _unknown(value: Mapping[str, JSON], until: date | None) -> Verdict:
@@ -299,51 +245,10 @@ def _unknown(value: Mapping[str, JSON], until: date | None) -> Verdict:
 
 def _unknown_security(value: Mapping[str, JSON], until: date | None) -> Verdict:
     updates = _count(value.get("updates"))
-    if updates or value.get("state") == "updates_available":
-        message = (
-            f"{updates or 'some'} updates wait, and which of them are for security can't be told. "
-            f"Install them{_command(value, _INSTALL)}"
-        )
-    else:
-        message = (
-            "nothing waits, but no security archive is among the package lists. "
-            "Add it to the sources of the package manager"
-        )
+    wait = bool(updates) or value.get("state") == "updates_available"
     return Verdict(
-        state="unknown", message=message, evidence=_evidence(value), valid_until=_end(until)
+        state="unknown",
+        message=said.not_told_apart(value, updates) if wait else said.NO_SECURITY_ARCHIVE,
+        evidence=said.evidence(value),
+        valid_until=_end(until),
     )
-
-
-def _distribution(value: Mapping[str, JSON]) -> str:
-    name = value.get("distribution")
-    return name[:80] if isinstance(name, str) and name else "the installed release"
-
-
-def _upgrade(value: Mapping[str, JSON]) -> str:
-    following = value.get("release_upgrade")
-    if not isinstance(following, str):
-        return "Move to a release that is supported"
-    if _distribution(value).startswith("Ubuntu "):
-        return f"Move to {following[:80]}: sudo do-release-upgrade"
-    return f"Move to {following[:80]}, as its release notes say"
-
-
-def _packages(value: Mapping[str, JSON]) -> list[dict[str, JSON]]:
-    packages = value.get("packages")
-    if not isinstance(packages, list):
-        return []
-    return [package for package in packages if isinstance(package, dict)]
-
-
-def _named(packages: Iterable[Mapping[str, JSON]], most: int = 5) -> str:
-    names = [name[:60] for p in packages if isinstance(name := p.get("name"), str)]
-    if not names:
-        return ""
-    return ": " + ", ".join(names[:most]) + (" and others" if len(names) > most else "")
-
-
-def _evidence(value: Mapping[str, JSON]) -> JSON:
-    keys = ("distribution", "updates", "security_updates", "supported_until", "release_upgrade")
-    evidence = {key: value.get(key) for key in keys}
-    evidence["packages"] = [package.get("name") for package in _packages(value)[:20]]
-    return evidence
