@@ -100,40 +100,6 @@ def add_bundle(machine: RecordedMachine, bundle: JSON) -> None:
                 machine.file(f"{path}/slaves/{kernel_names[number]}/dev", number)
 
 
-def tree_as_json(text: str) -> str:
-    """What lsblk would have printed as JSON, for one that printed a tree."""
-    columns = ["name", "maj:min", "rm", "size", "ro", "type", "mountpoint"]
-    roots: list[JSON] = []
-    stack: list[tuple[int, JSON]] = []
-    last: JSON = None
-    for line in text.splitlines():
-        match = re.match(r"^([\s|`├└│─-]*)(\S.*)$", line)
-        if match is None or match[2].startswith("NAME"):
-            continue
-        depth, rest = len(match[1]), re.sub(r"\s\(dm-\d+\)", "", match[2]).split()
-        if len(rest) == 1:  # a further mount point, on a line of its own
-            last["mountpoints"].append(rest[0])
-            continue
-        entry = dict(zip(columns, rest, strict=False))
-        shown: JSON = {**entry, "mountpoints": [entry.get("mountpoint")]}
-        while stack and stack[-1][0] >= depth:
-            stack.pop()
-        (stack[-1][1].setdefault("children", []) if stack else roots).append(shown)
-        stack.append((depth, shown))
-        last = shown
-    return json.dumps({"blockdevices": roots})
-
-
-def pairs_as_json(text: str) -> str:
-    """What `lsblk --json` would have printed, for a flat list of KEY="value" pairs."""
-    entries = [
-        {key.lower(): value or None for key, value in re.findall(r'([A-Z:-]+)="([^"]*)"', line)}
-        for line in text.splitlines()
-        if line.startswith(("NAME", "ALIGN"))
-    ]
-    return json.dumps({"blockdevices": entries})
-
-
 def states(value: JSON) -> dict[str, str]:
     """The state of each volume by mount point; of swap, the worst."""
     order = ["not_encrypted", "unknown", "encrypted", "exempt"]
@@ -240,7 +206,14 @@ def test_probert(machine: RecordedMachine, name: str, state: str, volumes: dict[
             {"/": "encrypted", "/mnt/windows": "not_encrypted", "/boot": "exempt"},
         ),
         ("lsblk-tree-popos-default-luks.txt", "encrypted", {"/recovery": "exempt"}),
-        ("lsblk-bcachefs-mountpoints.txt", "not_encrypted", {}),
+        (
+            "lsblk-bcachefs-mountpoints.txt",
+            "not_encrypted",
+            {"/": "not_encrypted", "/mnt/test": "unknown", "/boot/efi": "exempt"},
+        ),
+        ("lsblk-pairs-intel-raid.txt", "not_encrypted", {}),
+        ("lsblk-pairs-mdraid-sysdisk.txt", "not_encrypted", {}),
+        ("lsblk-pairs-luks-on-bcache.txt", "unknown", {}),
         ("lsblk-pairs-rhel-lvm-no-crypt.txt", "not_encrypted", {"swap": "not_encrypted"}),
         ("lsblk-invalid-option.txt", "unknown", {}),
     ],
@@ -248,30 +221,41 @@ def test_probert(machine: RecordedMachine, name: str, state: str, volumes: dict[
 def test_lsblk_alone(
     machine: RecordedMachine, name: str, state: str, volumes: dict[str, str]
 ) -> None:
-    text = text_of(f"hd_encryption/{name}")
-    if "bcachefs" in name:
-        text = "".join(
-            f"{m[1]}{m[2]} 8:{i} 0 1G 0 {'part' if m[1].strip() else 'disk'} {m[3] or ''}\n"
-            for i, line in enumerate(text.splitlines()[1:])
-            if (m := re.match(r"^([|`\s-]*)(\S+)\s+\S+(?:\s+\w*)?(?:\s+(/\S*))?", line))
-        )
-    if "tree" in name or "bcachefs" in name:
-        text = tree_as_json(text)
-    elif "pairs" in name:
-        text = pairs_as_json(text)
-    machine.command(["lsblk", "--json"], text)
+    argv = ["lsblk", "--json"] if "json" in name else ["lsblk"]
+    machine.command(argv, text_of(f"hd_encryption/{name}"))
     value = hd_encryption.collect(machine.host())
     assert value["state"] == state, value
     assert volumes.items() <= states(value).items(), value
 
 
+@pytest.mark.parametrize(
+    ("name", "root", "fstype", "swap", "state"),
+    [
+        ("intel-raid", "/dev/md126p3", "btrfs", "/dev/md126p2", "not_encrypted"),
+        ("mdraid-sysdisk", "/dev/md127", "btrfs", "/dev/md125", "not_encrypted"),
+        ("luks-on-bcache", "/dev/sda3", "btrfs", "/dev/sda2", "not_encrypted"),
+    ],
+)
+def test_lsblk_without_mount_points(
+    machine: RecordedMachine, name: str, root: str, fstype: str, swap: str, state: str
+) -> None:
+    machine.command(["lsblk", "-P"], text_of(f"hd_encryption/lsblk-pairs-{name}.txt"))
+    pool = "/dev/mapper/luks-3efb3830-fee1-4a9e-a5c6-ea456bfc269e"
+    lines = f"22 1 0:35 / / rw - {fstype} {root} rw\n23 22 0:36 / /mnt2/pool rw - btrfs {pool} rw\n"
+    machine.file("/proc/self/mountinfo", lines if "bcache" in name else lines.splitlines()[0])
+    machine.file("/proc/swaps", f"Filename Type Size\n{swap} partition 1\n")
+    value = hd_encryption.collect(machine.host())
+    assert value["state"] == state, value
+    expected = {"/": state, "swap": state}
+    assert expected.items() <= states(value).items(), value
+    if "bcache" in name:
+        (chain,) = (v["chain"] for v in value["volumes"] if v["mount"] == "/mnt2/pool")
+        assert states(value)["/mnt2/pool"] == "encrypted"
+        assert len(chain) == 3
+
+
 def test_ecryptfs_home_is_noted_and_leaves_the_disk_plain(machine: RecordedMachine) -> None:
     machine.file("/proc/mounts", text_of("hd_encryption/proc-mounts-ecryptfs-home-plain-root.txt"))
-    machine.command(
-        ["lsblk", "--json"],
-        '{"blockdevices": [{"name": "sdb", "type": "disk",'
-        ' "children": [{"name": "sdb1", "type": "part", "mountpoint": "/"}]}]}',
-    )
     value = hd_encryption.collect(machine.host())
     assert value["state"] == "not_encrypted"
     assert {"path": "/home/fme", "kind": "ecryptfs", "mounted": True} in value["directories"]
@@ -297,11 +281,17 @@ def test_zfs_is_judged_by_data_set(machine: RecordedMachine) -> None:
         ["zfs", "get", "-H", "all"],
         text_of("hd_encryption/zfs-get-all-mixed-native-encryption.tsv"),
     )
-    machine.command(["lsblk", "--json"], '{"blockdevices": [{"name": "sda", "type": "disk"}]}')
     found = states(hd_encryption.collect(machine.host()))
     assert found["/tank-clear/ds-enc"] == found["/tank-enc/ds-enc"] == "encrypted"
-    assert found["/tank-clear/ds-clear"] != "encrypted"
-    assert found["/tank-enc/ds-clear"] != "encrypted"
+    assert found["/tank-clear/ds-clear"] == found["/tank-enc/ds-clear"] == "not_encrypted"
+
+
+def test_home_on_an_encrypted_data_set(machine: RecordedMachine) -> None:
+    text = text_of("hd_encryption/zfs-get-encryption-home2-inherits-luks-root.txt")
+    machine.file("/proc/mounts", "pool/home2 /home zfs rw 0 0\n")
+    machine.command(["zfs", "get", "all", "pool/home2"], text)
+    value = hd_encryption.collect(machine.host())
+    assert (value["state"], states(value)) == ("unknown", {"/home": "encrypted"})
 
 
 def test_zfs_properties_in_columns() -> None:
@@ -323,6 +313,54 @@ def test_zfs_properties_in_columns() -> None:
 def test_cryptsetup_status(name: str, kind: str | None) -> None:
     status = mapper.parse_status(text_of(f"hd_encryption/cryptsetup-status-{name}.txt"))
     assert status.get("type") == kind
+
+
+@pytest.mark.parametrize("name", ["active-luks1", "active-luks2", "active-umounted"])
+def test_mapping_that_cryptsetup_alone_knows(machine: RecordedMachine, name: str) -> None:
+    text = text_of(f"hd_encryption/cryptsetup-status-{name}.txt")
+    mapping = text.split()[0]
+    machine.file("/proc/mounts", f"{mapping} / ext4 rw 0 0\n")
+    machine.command(["cryptsetup", "status", mapping.rsplit("/", 1)[-1]], text)
+    assert hd_encryption.collect(machine.host())["state"] == "encrypted"
+
+
+@pytest.mark.parametrize("name", ["error", "inactive"])
+def test_mapping_that_cryptsetup_does_not_show_is_unknown(
+    machine: RecordedMachine, name: str
+) -> None:
+    text = text_of(f"hd_encryption/cryptsetup-status-{name}.txt")
+    machine.file("/proc/mounts", "/dev/mapper/dm-crypto-plain / ext4 rw 0 0\n")
+    machine.command(["cryptsetup", "status", "dm-crypto-plain"], text)
+    assert hd_encryption.collect(machine.host())["state"] == "unknown"
+
+
+def test_swap_file_is_as_the_root_that_it_lies_on(machine: RecordedMachine) -> None:
+    machine.command(["swapon", "--show"], text_of("hd_encryption/swapon-show-file.txt"))
+    machine.file("/proc/mounts", "/dev/sda2 / ext4 rw 0 0\n")
+    assert states(hd_encryption.collect(machine.host())) == {
+        "/": "not_encrypted",
+        "swap": "not_encrypted",
+    }
+
+
+def test_disk_that_could_lock_but_does_not_stays_plain(machine: RecordedMachine) -> None:
+    text = text_of("hd_encryption/sedutil-query-opal-not-enabled.txt")
+    machine.file("/proc/mounts", "/dev/nvme0n1p2 / ext4 rw 0 0\n")
+    machine.command(["sedutil-cli", "--query", "/dev/nvme0n1"], text)
+    value = hd_encryption.collect(machine.host())
+    assert value["state"] == "not_encrypted"
+    assert value["hardware"] == [
+        {"device": "/dev/nvme0n1", "kind": "opal", "locking_enabled": False}
+    ]
+
+
+def test_encrypted_directory_of_fscrypt_is_noted(machine: RecordedMachine) -> None:
+    text = text_of("hd_encryption/fscrypt-status-mountpoint-one-policy.txt")
+    machine.file("/proc/mounts", "/dev/sda2 / ext4 rw 0 0\n/dev/sdb1 /mnt/x ext4 rw 0 0\n")
+    machine.command(["fscrypt", "status", "/mnt/x"], text)
+    value = hd_encryption.collect(machine.host())
+    assert value["state"] == "not_encrypted"
+    assert value["directories"] == [{"path": "/mnt/x", "kind": "fscrypt", "policies": 1}]
 
 
 def test_small_outputs_are_read() -> None:
@@ -513,3 +551,15 @@ def test_network_devices_by_nmcli(machine: RecordedMachine) -> None:
     machine.command(["nmcli", "device"], text_of("network_devices/nmcli-device-centos7.txt"))
     kinds = {name: device["kind"] for name, device in devices(machine).items()}
     assert kinds == {"ens33": "ethernet", "docker0": "virtual", "lo": "loopback"}
+
+
+def test_network_devices_by_iwconfig(machine: RecordedMachine) -> None:
+    machine.command(["iwconfig"], text_of("network_devices/iwconfig-associated.txt"))
+    assert {name: device["kind"] for name, device in devices(machine).items()} == {"wlan0": "wifi"}
+
+
+def test_network_devices_by_connections(machine: RecordedMachine) -> None:
+    text = text_of("network_devices/nmcli-connection-all-centos7.txt")
+    machine.command(["nmcli", "-f", "all", "connection"], text)
+    found = {name: device["kind"] for name, device in devices(machine).items()}
+    assert found == {"ens33": "ethernet"}
