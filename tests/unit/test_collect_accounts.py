@@ -118,12 +118,14 @@ def test_accounts_of_homed_are_listed(tmp_path: Path) -> None:
         "userName": "eve",
         "shell": "/bin/bash",
         "privileged": {"hashedPassword": [HASH]},
+        "memberOf": ["sudo", 7],
         "binding": {"0123": {"uid": 60123, "gid": 60123}},
     }
     built = machine(tmp_path).file("/var/lib/systemd/home/eve.identity", json.dumps(record))
     built.file("/var/lib/systemd/home/bad.identity", "{")
     value = collect(built)
     assert (user(value, "eve")["uid"], user(value, "eve")["password"]) == (60123, "set")
+    assert (user(value, "eve")["sudo"], user(value, "eve")["groups"]) == (True, ["sudo"])
     assert value["notes"] == ["/var/lib/systemd/home/bad.identity is not understood"]
 
 
@@ -229,6 +231,8 @@ def test_a_shell_that_lets_nobody_in(tmp_path: Path, shell: str, lets_in: bool) 
         ("# a comment \\\nada ALL=ALL", True, "by name"),
         ("ada ALL=ALL # why not", True, "all commands"),
         ("ada web=ALL", False, ""),
+        ("ada web1=ALL", False, ""),
+        ("ada box.example.com=ALL", None, "can't be told"),
         ("ada ALL=ALL\nada ALL=!ALL", False, ""),
         ("ALL, !ada ALL=ALL", False, ""),
         ("OPS ALL=ALL", False, ""),
@@ -290,6 +294,20 @@ def test_rules_from_the_network_are_not_known(
     assert (user(value, "ada")["sudo"], user(value, "bob")["sudo"]) == (True, bob)
 
 
+def test_without_the_groups_nobody_is_said_to_have_no_rights(tmp_path: Path) -> None:
+    built = machine(tmp_path).unreadable("/etc/group")
+    built.file("/usr/bin/doas", "").file("/etc/doas.conf", "permit :wheel\npermit ada\n")
+    value = collect(built)
+    bob, ada = user(value, "bob"), user(value, "ada")
+    assert (bob["sudo"], bob["doas"], bob["groups"]) == (None, None, None)
+    assert (ada["sudo"], ada["doas"]) == (None, True)
+
+
+def test_rules_that_are_not_read_to_their_end_take_no_right_away(tmp_path: Path) -> None:
+    value = collect(machine(tmp_path, sudo=SUDOERS + "#" * (1 << 20)))
+    assert (user(value, "ada")["sudo"], user(value, "bob")["sudo"]) == (None, None)
+
+
 # --- doas -------------------------------------------------------------------------------------
 
 
@@ -317,6 +335,16 @@ def test_rules_of_doas_that_are_refused_are_not_known(tmp_path: Path) -> None:
 
 
 # --- what can't be read, and what must not be kept --------------------------------------------
+
+
+def test_a_folder_in_the_place_of_each_file_breaks_nothing(tmp_path: Path) -> None:
+    files = ("shadow", "group", "sudoers", "login.defs", "hostname", "nsswitch.conf", "doas.conf")
+    built = RecordedMachine(tmp_path).file("/etc/passwd", PASSWD)
+    built.file("/usr/bin/sudo", "").file("/usr/bin/doas", "")
+    for name in files:
+        built.directory(f"/etc/{name}")
+    ada = user(collect(built), "ada")
+    assert (ada["password"], ada["sudo"], ada["doas"]) == ("unknown", None, None)
 
 
 @pytest.mark.parametrize("passwd", ["", "nonsense\n", "+::::::\n"])

@@ -15,14 +15,17 @@ from qlmdm_core.api import JSON, Host, unknown
 from qlmdm_plugins_builtin.collectors.accounts import users
 from qlmdm_plugins_builtin.collectors.accounts.rights import POWERFUL_GROUPS, Doas, Right, Sudo
 from qlmdm_plugins_builtin.collectors.accounts.users import NOBODY, Account, Password, Secret
+from qlmdm_plugins_builtin.collectors.whole import read_whole
 
 MOST_ACCOUNTS = 1000
+LARGEST = 8 << 20
+"""Bytes of /etc/passwd and its like: tens of thousands of accounts."""
 _NOBODIES = ("nobody", "nfsnobody")
 _HOMED = "/var/lib/systemd/home/*.identity"
 
 
 class _Rules(Protocol):
-    def of(self, account: Account, groups: frozenset[str]) -> Right:
+    def of(self, account: Account, groups: frozenset[str] | None) -> Right:
         """Whether an account has a right."""
 
 
@@ -41,7 +44,7 @@ def collect(host: Host) -> JSON:
     `unknown` only if there is no list of accounts; what is not known of one is null, or unknown.
     """
     try:
-        text = host.read("/etc/passwd", max_bytes=8 << 20)
+        text = read_whole(host, "/etc/passwd", max_bytes=LARGEST)
     except OSError as error:
         return unknown(f"/etc/passwd: {error.strerror}", users=[], notes=[])
     accounts = users.parse_passwd(text)
@@ -56,13 +59,22 @@ def collect(host: Host) -> JSON:
     sudo, doas = Sudo(host), Doas(host)
     if sudo.problem:
         notes.append(f"sudo: {sudo.problem}")
-    groups = users.parse_groups(_text(host, "/etc/group"))
+    groups = _groups(host)
+    if groups is None:
+        notes.append("/etc/group can't be read")
     first = users.parse_first_uid(_text(host, "/etc/login.defs", "/usr/etc/login.defs"))
     taken = {account.name for account in accounts}
     everybody = [*accounts, *(account for account in homed if account.name not in taken)]
     today = int(host.now().timestamp() // 86400)
     listed = [
-        _entry(host, account, users.groups_of(account, groups), secrets, today, (sudo, doas))
+        _entry(
+            host,
+            account,
+            None if groups is None else users.groups_of(account, groups),
+            secrets,
+            today,
+            (sudo, doas),
+        )
         for account in everybody
         if _is_listed(account, first, secrets)
     ]
@@ -89,7 +101,7 @@ def _is_listed(account: Account, first: int, secrets: _Secrets) -> bool:
 def _entry(
     host: Host,
     account: Account,
-    groups: frozenset[str],
+    groups: frozenset[str] | None,
     secrets: _Secrets,
     today: int,
     rules: Iterable[_Rules],
@@ -111,7 +123,7 @@ def _entry(
         "sudo": sudo.granted,
         "sudo_from": sudo.source or None,
         "doas": doas.granted,
-        "groups": [group for group in POWERFUL_GROUPS if group in groups],
+        "groups": None if groups is None else [g for g in POWERFUL_GROUPS if g in groups],
     }
 
 
@@ -130,7 +142,8 @@ def _password(account: Account, secrets: _Secrets) -> Password:
 def _secrets(host: Host) -> _Secrets:
     """The kinds of passwords, by /etc/shadow; where that is hidden even from root, by passwd."""
     try:
-        return _Secrets(known=users.parse_shadow(host.read("/etc/shadow", max_bytes=8 << 20)))
+        text = read_whole(host, "/etc/shadow", max_bytes=LARGEST)
+        return _Secrets(known=users.parse_shadow(text))
     except OSError as error:
         reason = f"/etc/shadow: {error.strerror}"
     if host.is_root:
@@ -138,6 +151,13 @@ def _secrets(host: Host) -> _Secrets:
         if known:
             return _Secrets(known=known)
     return _Secrets(known={}, reason=reason)
+
+
+def _groups(host: Host) -> users.Groups | None:
+    try:
+        return users.parse_groups(read_whole(host, "/etc/group", max_bytes=LARGEST))
+    except OSError:
+        return None
 
 
 def _homed(host: Host) -> tuple[list[Account], list[str]]:
@@ -157,7 +177,7 @@ def _text(host: Host, *paths: str) -> str:
     """The text of the first of these files that can be read; empty if none can."""
     for path in paths:
         try:
-            return host.read(path, max_bytes=8 << 20)
+            return read_whole(host, path)
         except OSError:
             continue
     return ""

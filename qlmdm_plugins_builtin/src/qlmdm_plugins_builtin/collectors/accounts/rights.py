@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from qlmdm_core.api import Host
 from qlmdm_plugins_builtin.collectors.accounts import sudoers
 from qlmdm_plugins_builtin.collectors.accounts.users import Account
+from qlmdm_plugins_builtin.collectors.whole import read_whole
 
 POWERFUL_GROUPS = (
     # Members become root by design (sudo, wheel, admin), or can with one command: they start
@@ -47,7 +49,7 @@ class Sudo:
         path = next((path for path in _SUDOERS if host.exists(path)), None)
         if host.which("sudo") is None or path is None:
             return  # without sudoers, sudo lets nobody do anything
-        self._files = sudoers.read(path, host.read, host.listdir)
+        self._files = sudoers.read(path, partial(read_whole, host), host.listdir)
         problems = self._files.problems
         if problems:
             more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
@@ -55,7 +57,7 @@ class Sudo:
         elif elsewhere := _from_network(host):
             self.problem = elsewhere
 
-    def of(self, account: Account, groups: frozenset[str]) -> Right:
+    def of(self, account: Account, groups: frozenset[str] | None) -> Right:
         """Whether an account may run anything as somebody else. The last rule that fits decides."""
         if self._files is None:
             return Right(granted=None if self.problem else False, source=self.problem)
@@ -78,7 +80,11 @@ class Sudo:
         return found
 
     def _matches(
-        self, patterns: Sequence[str], account: Account, groups: frozenset[str], depth: int = 0
+        self,
+        patterns: Sequence[str],
+        account: Account,
+        groups: frozenset[str] | None,
+        depth: int = 0,
     ) -> str | None:
         """By what a list of users covers an account, "" if it does not, None if in doubt."""
         result: str | None = ""
@@ -91,16 +97,16 @@ class Sudo:
         return result
 
     def _matches_one(
-        self, pattern: str, account: Account, groups: frozenset[str], depth: int
+        self, pattern: str, account: Account, groups: frozenset[str] | None, depth: int
     ) -> str | None:
         if pattern == "ALL":
             return "everybody"
-        if pattern.startswith(("%:", "+")):
+        if pattern.startswith(("%:", "+")) or (pattern.startswith("%") and groups is None):
             return None  # groups of another directory, and netgroups
         if pattern.startswith("%#"):
             return "a group's number" if pattern[2:] == str(account.gid) else None
         if pattern.startswith("%"):
-            return f"the group {pattern[1:]}" if pattern[1:] in groups else ""
+            return f"the group {pattern[1:]}" if pattern[1:] in (groups or ()) else ""
         if pattern.startswith("#"):
             return "uid" if pattern[1:] == str(account.uid) else ""
         if pattern == account.name:
@@ -123,9 +129,18 @@ class Sudo:
             elif self._files and bare in self._files.aliases and depth <= _DEEPEST_ALIAS:
                 inner = self._is_here(self._files.aliases[bare], depth + 1)
                 result = result if inner is False else inner if bare == pattern else None
-            elif re.search(r"[0-9/:+*?\[]", bare):  # an address, a net, a netgroup, a pattern
+            elif not self._here or _may_be_here(bare, self._here):
                 result = result or None
         return result
+
+
+def _may_be_here(pattern: str, here: frozenset[str]) -> bool:
+    """Whether a host that is none of this one's names may be it all the same.
+
+    Addresses, nets, netgroups and patterns are not worked out; and a full name may be this
+    machine's, though it calls itself by the short one.
+    """
+    return bool(re.search(r"[/:+*?\[]|^[0-9.]+\Z", pattern)) or pattern.split(".")[0] in here
 
 
 def _names_of(host: Host) -> frozenset[str]:
@@ -170,21 +185,23 @@ class Doas:
         if host.which("doas") is None or path is None:
             return  # without doas.conf, doas lets nobody do anything
         try:
-            self._rules = list(parse_doas(host.read(path)))
+            self._rules = list(parse_doas(read_whole(host, path)))
         except OSError as error:
             self.problem = f"{path}: {error.strerror}"
 
-    def of(self, account: Account, groups: frozenset[str]) -> Right:
+    def of(self, account: Account, groups: frozenset[str] | None) -> Right:
         """Whether an account may run anything as root. The last rule that fits decides."""
         if self.problem:
             return Right(granted=None, source=self.problem)
         found = Right(granted=False)
         for permits, identity, what in self._rules:
             group = identity[1:] if identity.startswith(":") else None
-            if (group in groups) if group else identity in (account.name, str(account.uid)):
+            if group and groups is None:
+                found = Right(granted=None, source="/etc/group can't be read")
+            elif group in (groups or ()) if group else identity in (account.name, str(account.uid)):
                 by = f"the group {group}" if group else "name"
                 found = Right(granted=permits, source=f"doas.conf: {what}, by {by}")
-        return found if found.granted else Right(granted=False)
+        return Right(granted=False) if found.granted is False else found
 
 
 def parse_doas(text: str) -> Iterator[tuple[bool, str, str]]:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 Password = Literal["set", "empty", "locked", "unknown"]
 
@@ -32,6 +32,8 @@ class Account:
     shell: str
     password: Password | None
     """None: the password is in shadow(5)."""
+    groups: frozenset[str] = frozenset()
+    """Groups that the account's own record names, beside those of group(5)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +109,13 @@ def parse_passwd_status(text: str) -> dict[str, Secret]:
     return found
 
 
-def parse_groups(text: str) -> dict[str, tuple[int | None, frozenset[str]]]:
+Groups: TypeAlias = "dict[str, tuple[int | None, frozenset[str]]]"
+"""Number and members, by name."""
+
+
+def parse_groups(text: str) -> Groups:
     """The groups in /etc/group: number and members by name."""
-    found: dict[str, tuple[int | None, frozenset[str]]] = {}
+    found: Groups = {}
     for line in text.splitlines():
         fields = line.split(":")
         if len(fields) == 4 and fields[0] and fields[0][0] not in "+-#":
@@ -118,11 +124,9 @@ def parse_groups(text: str) -> dict[str, tuple[int | None, frozenset[str]]]:
     return found
 
 
-def groups_of(
-    account: Account, groups: dict[str, tuple[int | None, frozenset[str]]]
-) -> frozenset[str]:
+def groups_of(account: Account, groups: Groups) -> frozenset[str]:
     """The names of the local groups of an account."""
-    return frozenset(
+    return account.groups | frozenset(
         name
         for name, (gid, members) in groups.items()
         if account.name in members or (gid is not None and gid == account.gid)
@@ -150,13 +154,16 @@ def parse_homed(text: str) -> Account | None:
     binding = record.get("binding")
     bound = binding.values() if isinstance(binding, dict) else ()
     places = [record, *(place for place in bound if isinstance(place, dict))]
-    shell = record.get("shell")
+    shell, members = record.get("shell"), record.get("memberOf")
     return Account(
         name=record["userName"],
         uid=_first_number(place.get("uid") for place in places),
         gid=_first_number(place.get("gid") for place in places),
         shell=shell if isinstance(shell, str) else "",
         password="locked" if record.get("locked") is True else _homed_password(record),
+        groups=frozenset(
+            group for group in (members if isinstance(members, list) else ()) if _is_text(group)
+        ),
     )
 
 
@@ -171,6 +178,10 @@ def _homed_password(record: dict[str, object]) -> Password:
 def is_login_shell(shell: str) -> bool:
     """Whether a shell lets somebody in; an empty one is /bin/sh (passwd(5))."""
     return shell.rsplit("/", 1)[-1] not in _SHELLS_OF_NOBODY
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _number(text: str) -> int | None:
