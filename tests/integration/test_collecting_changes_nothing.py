@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from qlmdm_core.client.spool import Spool
 from qlmdm_core.host.real import RealHost
 from qlmdm_plugins_ubuntu import pending
 
@@ -107,6 +108,61 @@ def is_change(call: str) -> bool:
 )
 def test_a_change_is_seen(line: str) -> None:
     assert len(changes(line)) == 1
+
+
+READ_ONLY = """
+set -e
+mount --make-rprivate /
+mount --bind "$1" "$1"
+awk '{ print $5 }' /proc/self/mountinfo | sort -u | while read -r place; do
+    case $place in "$1"|/proc|/proc/*) continue ;; esac
+    mount -o remount,bind,ro "$place" 2>/dev/null || :
+done
+! touch /etc/qlmdm-was-here 2>/dev/null
+! touch /var/qlmdm-was-here 2>/dev/null
+shift
+exec "$@"
+"""
+"""Makes all file systems but one folder read-only, in a mount namespace of its own."""
+
+
+@pytest.mark.root
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a mount namespace")
+@pytest.mark.skipif(shutil.which("strace") is None, reason="this machine has no strace")
+def test_a_read_only_machine_without_a_network_is_collected_whole(tmp_path: Path) -> None:
+    """With everything that settings can turn on; only the client's own state is written."""
+    trace, state = tmp_path / "trace", tmp_path / "state"
+    pem = tmp_path / "x.pem"
+    pem.write_text("-----BEGIN CERTIFICATE-----\n")
+    (tmp_path / "settings.yml").write_text(
+        "server_url: https://qlmdm.example.com\n"
+        f"plugins: {{packages: {{enabled: true}}, certificates: {{files: ['{pem}']}}}}\n"
+    )
+    environment = {**os.environ, "QLMDM_STATE_DIR": str(state), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["TMPDIR"] = str(tmp_path)
+    argv = ["strace", "-f", "-qq", "-s", "300", "-o", str(trace), "-e", f"trace={CALLS}"]
+    command = [*argv, QLMDM_COLLECT, "--settings", str(tmp_path / "settings.yml")]
+    namespace = ["unshare", "--mount", "--net", "--", "sh", "-c", READ_ONLY, "sh", str(tmp_path)]
+    done = subprocess.run(
+        [*namespace, *command], env=environment, capture_output=True, text=True, check=False
+    )
+    if "PTRACE" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"no namespaces or no tracing here: {done.stderr[-200:]}")
+    assert done.returncode == 0, done.stderr
+    with Spool(str(state / "spool"), max_bytes=10**8, max_age=10**8) as spool:
+        (entry,) = spool.pending()
+        record = spool.load(entry)
+    assert record is not None
+    assert {"packages", "certificates", "accounts", "firewall"} <= set(record["collectors"])
+    failed = {n: r["error"] for n, r in record["collectors"].items() if r["status"] != "ok"}
+    assert failed == {}
+    assert record["failures"] == []
+    outside = [call for call in changes(trace.read_text()) if f'"{state}' not in call]
+    # The state is opened once, and what is in it by that folder's descriptor: openat(2). apt has
+    # a nameless file for what it verifies (O_TMPFILE), and tries a name where that is refused.
+    expected = r"at\(\d+, |/tmp/clearsigned\.message\."
+    assert [call for call in outside if not re.search(expected, call)] == []
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="this machine has no strace")
