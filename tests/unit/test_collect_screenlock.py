@@ -123,12 +123,28 @@ def test_login_screen_alone_is_no_graphical_session(machine: Machine) -> None:
         {"Type": "tty"},
         {"Class": "manager", "Type": "unspecified", "Seat": ""},
         {"Class": "background", "Type": "unspecified", "Seat": ""},
+        {"Class": "manager-early", "Type": "unspecified", "Seat": ""},
+        {"Class": "lock-screen", "Type": "x11"},
         {"Type": "wayland", "Remote": "yes", "Seat": ""},
         {"State": "closing"},
     ],
 )
 def test_what_is_no_graphical_session_of_a_person(machine: Machine, shown: dict[str, str]) -> None:
     assert machine.login(2, "ada", 1000, **shown).collect()["state"] == "no_graphical_session"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [{"Class": "user-early"}, {"Class": "user-light"}, {"Type": "mir"}, {"State": "online"}],
+)
+def test_what_is_a_graphical_session_of_a_person(machine: Machine, shown: dict[str, str]) -> None:
+    machine.login(Desktop="KDE", **shown).file("/home/ada/.config/kscreenlockerrc", "")
+    assert locked(machine.collect()) == ("enabled", 300)
+
+
+def test_screen_that_is_locked_just_now_shows_nothing(machine: Machine) -> None:
+    machine.login(Desktop="i3", LockedHint="yes").runs("i3").runs("i3lock", "-n")
+    assert locked(machine.collect()) == ("disabled", None)
 
 
 def test_all_users_must_lock_and_the_longest_delay_counts(machine: Machine) -> None:
@@ -518,6 +534,19 @@ def test_plasma_files_in_kconfigs_order(
     assert locked(machine.collect()) == expected
 
 
+@pytest.mark.parametrize("directory", ["/etc/xdg", "/usr/etc/xdg"])
+def test_plasmas_own_defaults_stand_between_the_systems_and_the_users(
+    machine: Machine, directory: str
+) -> None:
+    machine.login(Desktop="KDE").file(f"{directory}/kscreenlockerrc", "[Daemon]\nTimeout=20\n")
+    assert locked(machine.collect()) == ("enabled", 1200)
+    defaults = "[Daemon]\nTimeout=15\nAutolock=false\n"
+    machine.file("/home/ada/.config/kdedefaults/kscreenlockerrc", defaults)
+    assert locked(machine.collect()) == ("disabled", None)
+    machine.file("/home/ada/.config/kscreenlockerrc", "[Daemon]\nAutolock=true\n")
+    assert locked(machine.collect()) == ("enabled", 900)
+
+
 def test_plasma_without_a_file_locks_by_default(machine: Machine) -> None:
     assert locked(machine.login(Desktop="plasma").collect()) == ("enabled", 300)
 
@@ -628,6 +657,24 @@ def test_without_a_view_of_the_processes_xfce_is_unknown(tmp_path: Path) -> None
     machine = Machine(tmp_path, processes=False).login(Desktop="xfce")
     machine.answers(f"{XFCONF} -l -v", "/lock/enabled  true\n")
     assert locked(machine.collect()) == ("unknown", None)
+
+
+@pytest.mark.parametrize(
+    ("desktop", "dump", "expected"),
+    [
+        ("mate", "[org/mate/desktop/session]\nidle-delay=15\n", ("enabled", 900)),
+        # The schema's name is not its path, and a lock of type int is none.
+        ("mate", "[org/mate/session]\nidle-delay=15\n", ("enabled", 300)),
+        ("mate", "[org/mate/screensaver]\nlock-enabled=0\n", ("enabled", 300)),
+        ("cinnamon", "[org/gnome/desktop/session]\nidle-delay=uint32 0\n", ("enabled", 900)),
+        ("cinnamon", "[org/cinnamon/desktop/session]\nidle-delay=uint32 60\n", ("enabled", 60)),
+    ],
+)
+def test_dconf_of_mate_and_cinnamon(
+    machine: Machine, desktop: str, dump: str, expected: tuple[str, int]
+) -> None:
+    machine.login(Desktop=desktop).runs(f"{desktop}-screensaver").answers("dconf dump /", dump)
+    assert locked(machine.collect()) == expected
 
 
 def test_settings_that_never_lock_need_no_view_of_the_processes(tmp_path: Path) -> None:
@@ -822,6 +869,24 @@ def test_swayidle(
     assert locked(swayidle(machine, *arguments, config=config).collect()) == expected
 
 
+def test_swayidle_has_an_older_place_for_its_file(machine: Machine) -> None:
+    machine.login(Type="wayland", Desktop="river").runs("swayidle", "-w")
+    machine.file("/home/ada/.swayidle/config", "timeout 90 swaylock\n")
+    assert locked(machine.collect()) == ("enabled", 90)
+
+
+@pytest.mark.parametrize("desktop", ["niri", "river", "labwc", "wayfire", "sway", "Hyprland"])
+@pytest.mark.parametrize("daemon", ["swayidle", "hypridle"])
+def test_compositors_lock_by_either_idle_daemon(
+    machine: Machine, desktop: str, daemon: str
+) -> None:
+    machine.login(Type="wayland", Desktop=desktop).runs(daemon)
+    machine.file("/home/ada/.config/swayidle/config", "timeout 300 gtklock\n")
+    text = "listener {\n timeout = 300\n on-timeout = gtklock\n}\n"
+    machine.file("/home/ada/.config/hypr/hypridle.conf", text)
+    assert locked(machine.collect()) == ("enabled", 300)
+
+
 def test_swayidle_reads_the_file_it_was_given(machine: Machine) -> None:
     swayidle(machine, "-dwC", "/home/ada/mine", config="timeout 60 swaylock\n")
     machine.file("/home/ada/mine", "timeout 120 swaylock\n")
@@ -881,6 +946,19 @@ def test_hypridle(machine: Machine, config: str, expected: tuple[str, int | None
     machine.login(Type="wayland", Desktop="Hyprland").runs("Hyprland").runs("hypridle", "-q")
     machine.file("/home/ada/.config/hypr/hypridle.conf", config)
     assert locked(machine.collect()) == expected
+
+
+@pytest.mark.parametrize("name", ["hypridle", "swayidle"])
+def test_idle_daemon_may_have_a_home_for_its_configuration_alone(
+    machine: Machine, name: str
+) -> None:
+    machine.login(Type="wayland", Desktop="sway")
+    machine.runs(name, environ={"XDG_CONFIG_HOME": "/nix/store/0a1b-etc"})
+    machine.file("/nix/store/0a1b-etc/swayidle/config", "timeout 120 swaylock\n")
+    text = "listener {\n timeout = 120\n on-timeout = swaylock\n}\n"
+    machine.file("/nix/store/0a1b-etc/hypr/hypridle.conf", text)
+    machine.runs("sway", environ={"XDG_CONFIG_HOME": "/home/ada/.config"})
+    assert locked(machine.collect()) == ("enabled", 120)
 
 
 def test_hypridle_follows_source_once(machine: Machine) -> None:

@@ -91,6 +91,18 @@ def test_effect_of_a_command_line(command: str, expected: Effect) -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        "swaylock", "hyprlock", "gtklock", "waylock", "swaylock-effects", "i3lock", "slock",
+        "xsecurelock", "physlock", "betterlockscreen -l", "xlock", "qs ipc call lockScreen lock", "dms ipc call lock lock", "caelestia shell lock lock",
+        "noctalia msg session lock", "quickshell ipc call lock activate",
+    ],
+)  # fmt: skip
+def test_known_lockers(command: str) -> None:
+    assert effect(command) >= Effect.LOCKS_UNVERIFIED
+
+
+@pytest.mark.parametrize(
     ("command", "expected"),
     [
         ("i3lock", Effect.LOCKS),

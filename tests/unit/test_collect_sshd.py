@@ -196,13 +196,14 @@ def test_where_processes_are_hidden_no_socket_may_stay_unexplained(tmp_path: Pat
     assert "2222" in value["reason"]
 
 
-def test_another_server_of_the_protocol_makes_it_unknown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["dropbear", "tinysshd"])
+def test_another_server_of_the_protocol_makes_it_unknown(tmp_path: Path, name: str) -> None:
     machine = RecordedMachine(tmp_path).command(SHOW, shown())
-    machine.command(SS, 'LISTEN 0 20 0.0.0.0:22 0.0.0.0:* users:(("dropbear",pid=5,fd=3))\n')
-    machine.process(pid=1, comm="init").process(pid=5, comm="dropbear", exe="/usr/sbin/dropbear")
+    machine.command(SS, f'LISTEN 0 20 0.0.0.0:22 0.0.0.0:* users:(("{name}",pid=5,fd=3))\n')
+    machine.process(pid=1, comm="init").process(pid=5, comm=name, exe=f"/usr/sbin/{name}")
     value = collect(machine.host())
-    assert (value["state"], value["other_servers"]) == ("unknown", ["dropbear"])
-    assert "dropbear" in value["reason"]
+    assert (value["state"], value["other_servers"]) == ("unknown", [name])
+    assert name in value["reason"]
 
 
 def test_units_that_are_asked_one_by_one(tmp_path: Path) -> None:
@@ -484,9 +485,18 @@ def test_the_options_of_the_running_daemon_come_first(tmp_path: Path) -> None:
     assert logins_of(machine) == (True, False)
 
 
-def test_the_options_of_the_distribution_count_while_no_daemon_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/etc/default/ssh", 'SSHD_OPTS="-o PasswordAuthentication=yes"\n'),
+        ("/etc/sysconfig/sshd", "# none\nOPTIONS='-oPasswordAuthentication=yes'\n"),
+    ],
+)
+def test_the_options_of_the_distribution_count_while_no_daemon_runs(
+    tmp_path: Path, path: str, text: str
+) -> None:
     machine = RecordedMachine(tmp_path).command(SHOW, shown(ssh_socket="active"))
-    machine.file("/etc/default/ssh", 'SSHD_OPTS="-o PasswordAuthentication=yes"\n')
+    machine.file(path, text)
     machine.command(["sshd", "-T"], dump())
     assert logins_of(machine) == (True, False)
 

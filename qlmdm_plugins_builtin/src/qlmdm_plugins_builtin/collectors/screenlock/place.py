@@ -115,7 +115,8 @@ class Place:
     def config_dirs(self) -> list[str]:
         """The system's directories of configuration, the most important first."""
         named = self.environ.get("XDG_CONFIG_DIRS", "")
-        return [path for path in named.split(":") if isabs(path)] or ["/etc/xdg"]
+        # openSUSE names the second in everybody's environment.
+        return [path for path in named.split(":") if isabs(path)] or ["/etc/xdg", "/usr/etc/xdg"]
 
     def expand(self, path: str, *, base: str | None = None) -> str:
         """A path as the user's programs would take it: `~`, `$HOME`, relative to `base`."""

@@ -99,7 +99,7 @@ def swayidle(place: Place, process: Process) -> IdleDaemon:
     # What its configuration says holds all the same, most likely.
     doubt = "" if process.argv is not None else "the arguments of swayidle can't be read"
     try:
-        path, text = _swayidle_config(place, named)
+        path, text = _swayidle_config(place, named, process)
         if text is not None:
             events += parse_swayidle_config(text)
             settings["config"] = path
@@ -121,13 +121,19 @@ def swayidle(place: Place, process: Process) -> IdleDaemon:
     )
 
 
-def _swayidle_config(place: Place, named: str | None) -> tuple[str, str | None]:
+def _config_home(place: Place, process: Process) -> str:
+    """Where this process looks for configuration: some are started with a home of their own."""
+    own = (process.environ or {}).get("XDG_CONFIG_HOME", "")
+    return own if isabs(own) else place.config_home
+
+
+def _swayidle_config(place: Place, named: str | None, process: Process) -> tuple[str, str | None]:
     """The configuration in use, and its text (main.c: get_config_path)."""
     if named is not None:
         path = place.expand(named)
         return path, place.text(path)
     for path in (
-        join(place.config_home, "swayidle/config"),
+        join(_config_home(place, process), "swayidle/config"),
         join(place.home, ".swayidle/config"),
         "/etc/swayidle/config",
         "/etc/xdg/swayidle/config",
@@ -225,7 +231,7 @@ def hypridle(place: Place, process: Process) -> IdleDaemon:
     """A running hypridle: its configuration, with what that includes."""
     classify = _classifier(place)
     try:
-        path = _hypridle_path(place, process.argv or ())
+        path = _hypridle_path(place, process)
         config = HypridleConfig()
         for part in _with_sources(place, path):
             config.general.update(part.general)
@@ -250,13 +256,13 @@ def hypridle(place: Place, process: Process) -> IdleDaemon:
     )
 
 
-def _hypridle_path(place: Place, argv: Sequence[str]) -> str:
+def _hypridle_path(place: Place, process: Process) -> str:
     """The configuration in use (main.cpp; hyprutils path/Path.cpp: findConfig)."""
-    for option, value in pairwise(argv):
+    for option, value in pairwise(process.argv or ()):
         if option in ("-c", "--config"):
             return place.expand(value)
     candidates = [
-        join(place.config_home, "hypr/hypridle.conf"),
+        join(_config_home(place, process), "hypr/hypridle.conf"),
         join(place.home, ".config/hypr/hypridle.conf"),
         *(join(directory, "hypr/hypridle.conf") for directory in place.config_dirs),
         "/etc/xdg/hypr/hypridle.conf",
