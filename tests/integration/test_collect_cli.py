@@ -53,7 +53,8 @@ SOURCE = """
     @hookimpl
     def qlmdm_register_collectors(settings):
         return [
-            Collector(name="badge", run=badge, help="Which badge the machine has."),
+            Collector(name="badge", run=badge, help="Which badge the machine has.",
+                      fields={"number": "The number on it."}),
             Collector(name="failing", run=failing),
             Collector(name="hourly", run=lambda host: {"state": "available"}, interval=3600.0),
             Collector(name="hourly-failing", run=failing, interval=86400.0),
@@ -211,6 +212,40 @@ def test_settings_that_are_wrong_are_an_error(
         file.write_text(content)
     assert collect_cli.main(["--stdout", "--settings", str(file)]) == 2
     assert message in capsys.readouterr().err
+
+
+# --- what is collected, and why -------------------------------------------------------------------
+
+
+def test_the_person_at_the_machine_is_told_what_is_collected(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_text("collectors_off: [hourly]\nprivate: [badge.number]\n")
+    assert collect_cli.main(["--explain", "--settings", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "badge (acme; every 5 minutes)\n  Which badge the machine has." in said
+    assert "    number: The number on it." in said
+    assert "Private, if there are secret-keepers: number" in said
+    assert "hourly (acme; off in the settings)" in said
+    assert "hourly-failing (acme; every 1 day)" in said
+    where = said[said.index("where (acme") :]
+    assert "only the secret-keepers can read it" in where
+
+
+def test_what_is_collected_is_told_to_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    told = report(capsys, "--explain", "--json")
+    badge, *_ = told["collectors"]
+    assert badge["name"] == "badge"
+    assert badge["fields"] == {"number": "The number on it."}
+    assert [entry["name"] for entry in told["collectors"] if entry["private"]] == ["where"]
+
+
+def test_telling_what_is_collected_asks_nothing_of_the_machine(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert collect_cli.main(["--explain"]) == 0
+    assert "about to fail" not in capsys.readouterr().out
 
 
 # --- recorded machines ---------------------------------------------------------------------------
