@@ -138,7 +138,9 @@ def test_what_is_no_graphical_session_of_a_person(machine: Machine, shown: dict[
     [{"Class": "user-early"}, {"Class": "user-light"}, {"Type": "mir"}, {"State": "online"}],
 )
 def test_what_is_a_graphical_session_of_a_person(machine: Machine, shown: dict[str, str]) -> None:
-    machine.login(Desktop="KDE", **shown).file("/home/ada/.config/kscreenlockerrc", "")
+    machine.login(2, "ada", 1000, Desktop="KDE", **shown).file(
+        "/home/ada/.config/kscreenlockerrc", ""
+    )
     assert locked(machine.collect()) == ("enabled", 300)
 
 

@@ -94,7 +94,8 @@ def test_effect_of_a_command_line(command: str, expected: Effect) -> None:
     "command",
     [
         "swaylock", "hyprlock", "gtklock", "waylock", "swaylock-effects", "i3lock", "slock",
-        "xsecurelock", "physlock", "betterlockscreen -l", "xlock", "qs ipc call lockScreen lock", "dms ipc call lock lock", "caelestia shell lock lock",
+        "xsecurelock", "physlock", "betterlockscreen -l", "xlock", "qs ipc call lockScreen lock",
+        "dms ipc call lock lock", "caelestia shell lock lock",
         "noctalia msg session lock", "quickshell ipc call lock activate",
     ],
 )  # fmt: skip
