@@ -287,10 +287,16 @@ def test_where_no_repository_has_advisories_security_is_not_known(tmp_path: Path
     assert found.packages[0]["security"] is None
 
 
-def test_the_same_if_nothing_waits(tmp_path: Path) -> None:
+def test_where_nothing_waits_no_security_update_does(tmp_path: Path) -> None:
     built = machine(tmp_path, os_release=CENTOS, repositories=("baseos",), advised=())
     found = updates(in_order(built))
-    assert (found.state, found.updates, found.security_updates) == ("up_to_date", 0, None)
+    assert (found.state, found.updates, found.security_updates) == ("up_to_date", 0, 0)
+
+
+def test_an_empty_answer_proves_nothing_where_the_lists_are_not_known(tmp_path: Path) -> None:
+    built = machine(tmp_path, age=None).command(CHECK, WAITING, returncode=100)
+    found = updates(built.command(SECURITY, ""))
+    assert (found.updates, found.security_updates) == (2, None)
 
 
 def test_a_third_partys_advisories_do_not_speak_for_the_distribution(tmp_path: Path) -> None:
@@ -413,6 +419,24 @@ def test_amazon_linux_2023_is_locked_unless_told_otherwise(
     if releasever is not None:
         built.file("/etc/dnf/vars/releasever", releasever)
     assert updates(in_order(built)).state == state
+
+
+def test_a_minor_release_that_is_kept_to_is_told_of(tmp_path: Path) -> None:
+    name = "rhel-9-for-x86_64-baseos-eus-rpms"
+    built = machine(tmp_path, os_release=RHEL, repositories=(name,), advised=(name,))
+    found = updates(in_order(built.file("/etc/dnf/vars/releasever", "9.4\n")))
+    assert (found.state, found.notes) == (
+        "up_to_date",
+        ("kept to the release 9.4 (/etc/dnf/vars/releasever)",),
+    )
+
+
+def test_what_waits_is_told_though_lists_are_missing(tmp_path: Path) -> None:
+    stderr = "Error: Cache-only enabled but no cache for 'fedora'\nIgnoring repositories: fedora\n"
+    built = machine(tmp_path).command(CHECK, WAITING, stderr=stderr, returncode=100)
+    found = updates(built.command(SECURITY, ""))
+    assert (found.state, found.updates, found.reason) == ("updates_available", 2, "")
+    assert "dnf has no lists of fedora; run: sudo dnf makecache" in found.notes
 
 
 def test_a_release_at_its_end_is_not_up_to_date(tmp_path: Path) -> None:

@@ -45,8 +45,9 @@ class FedoraAdapter:
         reason = ""
         if not waiting.upgrades:
             reason = waiting.problem or _doubt(host, waiting)
-        elif waiting.problem:
-            waiting = replace(waiting, notes=(*waiting.notes, waiting.problem))
+        notes = (*waiting.notes, *_pinned(host))
+        if waiting.upgrades and waiting.problem:
+            notes = (*notes, waiting.problem)
         known = bool(waiting.upgrades) or not waiting.problem
         return Updates(
             state="updates_available"
@@ -60,7 +61,7 @@ class FedoraAdapter:
             packages=waiting.upgrades,
             held=repositories.held(host),
             cache_age_seconds=waiting.age_seconds,
-            notes=waiting.notes,
+            notes=notes,
         )
 
     def release_upgrade(self, host: Host) -> ReleaseUpgrade:
@@ -107,6 +108,15 @@ def _doubt(host: Host, waiting: pending.Pending) -> str:
         day = (host.now() - timedelta(seconds=waiting.age_seconds)).date()
         return f"dnf's package lists are of {day.isoformat()}; run: sudo dnf makecache"
     return ""
+
+
+def _pinned(host: Host) -> tuple[str, ...]:
+    """A minor release that the owner keeps to: later ones, and their fixes, are not offered."""
+    for path in ("/etc/dnf/vars/releasever", "/etc/yum/vars/releasever"):
+        release = repositories.read(host, path).strip()
+        if "." in release:
+            return (f"kept to the release {release[:20]} ({path})",)
+    return ()
 
 
 def _locked(host: Host, identity: Mapping[str, str]) -> str:

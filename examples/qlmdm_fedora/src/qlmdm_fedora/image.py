@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from qlmdm_core.api import JSON, Host, Reboot, Updates
@@ -66,7 +66,7 @@ def updates(host: Host) -> Updates:
         state="unknown" if doubt else "up_to_date",
         reason=doubt,
         updates=None if doubt else 0,
-        security_updates=None,
+        security_updates=None if doubt else 0,
         cache_age_seconds=age,
         notes=(f"the image is {status.booted}",) if status.booted else (),
     )
@@ -117,11 +117,13 @@ def _status(host: Host) -> tuple[Status | None, str]:
     return first, "" if first is not None else f"{why}; {other}"
 
 
-def _ask(host: Host, argv: tuple[str, ...], parse: object) -> tuple[Status | None, str]:
+def _ask(
+    host: Host, argv: tuple[str, ...], parse: Callable[[str], Status | None]
+) -> tuple[Status | None, str]:
     result = host.run(argv, timeout=30.0)
     if not result.ok:
         return None, result.why
-    status = parse(result.stdout) if callable(parse) else None
+    status = parse(result.stdout)
     return status, "" if status else f"the answer of {argv[0]} is not understood"
 
 

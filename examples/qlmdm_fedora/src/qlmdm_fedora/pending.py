@@ -226,7 +226,7 @@ def _count_security(
     if count:
         return count
     if not packages:
-        return 0 if known.advisories else None
+        return 0  # whatever has advisories or not: nothing at all waits
     if advisories is None:
         return None
     undecided = any(
