@@ -30,6 +30,7 @@ def qlmdm_register_collectors(settings: Settings) -> list[Collector]:  # noqa: A
                 "product": "Which of ESET's products it is.",
                 "version": "Its version.",
                 "up_to_date": "Whether its detection data is recent.",
+                "update_reason": "Why that can't be told.",
                 "engine_version": "The version of its detection data.",
                 "engine_date": "The date of its detection data.",
                 "real_time_protection": "Whether files are checked when they are opened.",
