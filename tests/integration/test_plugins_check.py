@@ -95,7 +95,15 @@ GOOD_CLIENT = """
 
     @hookimpl
     def qlmdm_register_collectors():
-        return [Collector(name="their_badge", run=collect, help="The badge of the machine.")]
+        return [
+            Collector(
+                name="their_badge",
+                run=collect,
+                help="The badge of the machine.",
+                fields={"badge": "Its number."},
+                private_paths=("badge",),
+            )
+        ]
 """
 
 BAD_CLIENT = """
@@ -147,7 +155,7 @@ BAD_CLIENT = """
         return [
             Collector(name="their_huge", run=huge, max_bytes=1000, help="It is huge."),
             Collector(name="their_slow", run=slow, timeout=0.5, help="It is slow."),
-            Collector(name="os_info", run=same),
+            Collector(name="os_info", run=same, private_paths=("serail", "x.*.y")),
             *(Collector(name=f"their_{f.__name__}", run=f, help="It errs.") for f in made),
         ]
 """
@@ -162,6 +170,8 @@ def test_each_breach_of_a_client_plugin_is_named(author: Author, tmp_path: Path)
     assert "claimed by" in about(found, "names", "theirs")
     assert "qlmdm-plugins-builtin" in about(found, "names", "theirs")
     assert "no help text" in about(found, "help", "os_info")
+    assert "not explained: first" in about(found, "help", "their_reads")
+    assert "'serail' begins with no field" in about(found, "private", "os_info")
     assert "unknown without a reason" in about(found, "values", "their_unreasonable, on an empty")
     assert "FileNotFoundError" in about(found, "values", "their_raises, on an empty machine")
     assert "PermissionError" in about(found, "values", "their_raises, on a machine without root")
@@ -185,7 +195,9 @@ def test_a_good_client_plugin_keeps_all_rules(author: Author, tmp_path: Path) ->
     author.write(client=GOOD_CLIENT)
     recorded = RecordedMachine(tmp_path / "recorded").file("/etc/their-badge", "7").write()
     found = author.found("--replay", str(recorded), status=0)
-    assert {"metadata", "loading", "names", "help", "sides", "values", "host"} <= set(found)
+    assert {"metadata", "loading", "names", "help", "private", "sides", "values", "host"} <= set(
+        found
+    )
     assert f"on {recorded}: their_badge present" in found["values"][0]["what"]
     assert "on a machine without root: their_badge unknown" in found["values"][0]["what"]
     states = {rule: {f["state"] for f in findings} for rule, findings in found.items()}

@@ -15,4 +15,5 @@ def collect(host: Host) -> JSON:
 
 @hookimpl
 def qlmdm_register_collectors() -> list[Collector]:
-    return [Collector(name="acme_badge", run=collect, help="The number of the laptop's badge.")]
+    fields = {"number": "The number that the front desk wrote on it."}
+    return [Collector(name="acme_badge", run=collect, help="The laptop's badge.", fields=fields)]

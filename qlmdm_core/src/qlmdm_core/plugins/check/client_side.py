@@ -52,6 +52,7 @@ def main() -> None:
     notes.fact("collectors", [collector.name for collector in collectors])
     for collector in collectors:
         notes.add(helps("collector", collector.name, collector.help, "the person at the machine"))
+        _try_private(notes, collector)
         for what, path in hosts:
             notes.doing(f"collector {collector.name}, on {what}")
             distro = adapters[0] if adapters else None
@@ -74,6 +75,17 @@ def main() -> None:
 def _ask(plugin: LoadedPlugin, hook: str, loaded: object) -> list[Any]:
     found = call(plugin, hook, settings=loaded)
     return [] if isinstance(found, PluginFailure) else found
+
+
+def _try_private(notes: Notes, collector: Collector) -> None:
+    """A path that leads nowhere keeps nothing private."""
+    for path in collector.private_paths:
+        if path.partition(".")[0] not in collector.fields:
+            todo = "Correct the path, or explain the field in fields="
+            where = f"collector {collector.name}"
+            notes.add(failed("private", where, f"{path!r} begins with no field of its own", todo))
+    if collector.private_paths:
+        notes.add(ok("private", f"{collector.name}: {', '.join(collector.private_paths)}"))
 
 
 def _try_collector(notes: Notes, watch: Watch, collector: Collector, what: str, host: Host) -> None:

@@ -71,8 +71,18 @@ def _judge(where: str, result: CollectorOutcome, known: Descriptor | None) -> It
         yield failed("values", where, "its state is empty", "Name what is so")
     elif result.value["state"] == "unknown" and not _says_why(result.value.get("reason")):
         yield failed("values", where, "unknown without a reason", "Use unknown(reason)")
-    elif known is not None and _size(result) > known.max_bytes:
-        yield failed("size", where, f"{_size(result)} bytes; {known.max_bytes} are allowed")
+    elif known is not None:
+        if _size(result) > known.max_bytes:
+            yield failed("size", where, f"{_size(result)} bytes; {known.max_bytes} are allowed")
+        silent = sorted(set(result.value) - {"state", "reason"} - set(known.fields))
+        if silent:
+            todo = "Say in fields= what each says: the person at the machine is shown that"
+            yield failed("help", f"collector {result.name}", f"not explained: {_few(silent)}", todo)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def _says_why(reason: object) -> bool:
