@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from qlmdm_core.api import JSON
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_plugins_builtin.collectors import hd_encryption
-from qlmdm_plugins_builtin.collectors.hd_encryption import hardware, lsblk, lsblk_text, mounts
+from qlmdm_plugins_builtin.collectors.hd_encryption import (
+    block,
+    hardware,
+    lsblk,
+    lsblk_text,
+    mounts,
+)
 
 TREE = """\
 NAME               MAJ:MIN RM  SIZE RO TYPE  MOUNTPOINT
@@ -94,6 +100,35 @@ def test_further_mount_points_stand_on_lines_of_their_own(tmp_path: Path) -> Non
     found = {device.name: device for device in lsblk.parse(FILE_SYSTEMS)}
     assert found["luks-7c11"].kind == "crypt"
     assert found["sda1"].fs_uuid == "1A2B-3C4D"
+
+
+def test_what_lsblk_calls_crypt_and_lies_on_two_devices_is_not_taken_for_encrypted(
+    tmp_path: Path,
+) -> None:
+    text = "NAME     MAJ:MIN RM SIZE RO TYPE  MOUNTPOINT\nsda        8:0    0   9G  0 disk\n"
+    text += "|-sda1     8:1    0   8G  0 part\n| `-vroot 253:0    0   8G  1 crypt /\n"
+    text += "`-sda2     8:2    0   1G  0 part\n  `-vroot 253:0    0   8G  1 crypt /\n"
+    value = collect(tmp_path, text)
+    assert (value["state"], states(value)) == ("unknown", {"/": "unknown"})
+
+
+def test_linux_inside_windows_is_known_by_its_mounts(tmp_path: Path) -> None:
+    text = "NAME MAJ:MIN RM SIZE RO TYPE MOUNTPOINTS\nsdc 8:32 0 1T 0 disk /mnt/wslg/distro\n"
+    value = collect(tmp_path, text + "                            /\n")
+    assert (value["state"], set(states(value).values())) == ("unknown", {"unknown"})
+
+
+def test_disk_whose_name_ends_in_a_number_is_no_partition(tmp_path: Path) -> None:
+    text = FILE_SYSTEMS.replace("sda1 ", "nvme0n1p1").replace("sda2 ", "nvme0n1p2")
+    found = lsblk.parse(text.replace("sda\n", "nvme0n1\n"))
+    assert found[0].kind == "disk"
+    names = ("sda1", "mmcblk0p2", "nvme0n1p3", "sda", "mmcblk0", "nvme0n1", "loop0", "md127")
+    assert [name for name in names if block.is_partition(name)] == list(names[:3])
+
+
+def test_mount_points_that_lost_their_place_are_found(tmp_path: Path) -> None:
+    text = "NAME  FSTYPE UUID      MOUNTPOINTS\nsda\n`-sda1 ext4  4f-2a-77-aa-09 /\n"
+    assert states(collect(tmp_path, text, "lsblk", "-f")) == {"/": "not_encrypted"}
 
 
 @pytest.mark.parametrize("text", [LIST, RAW, PAIRS])

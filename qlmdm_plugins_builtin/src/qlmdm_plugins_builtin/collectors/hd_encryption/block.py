@@ -167,6 +167,12 @@ _REAL = re.compile(
 )
 
 
+def is_partition(name: str) -> bool:
+    """Whether a kernel name is that of a disk's partition: "sda1", but not "nvme0n1"."""
+    match = _REAL.fullmatch(f"/dev/{name}")
+    return match is not None and match["part"] != match["disk"]
+
+
 def by_names(paths: Iterable[str]) -> dict[str, Device]:
     """The disks and partitions among these paths, by kernel name, where nothing else is known.
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from qlmdm_core.api import JSON, Host
 
 from . import lsblk_text
-from .block import PARTITION, Device, kind_by_name, short_name
+from .block import PARTITION, Device, is_partition, kind_by_name, short_name
 
 LSBLK = (
     # PATH is new in util-linux 2.33, MOUNTPOINTS in 2.37: an unknown column is an error,
@@ -138,8 +138,7 @@ def _kind(kind: str, name: str, transport: str) -> str:
 def _guess_kind(name: str, parent: Device | None, part_type: str) -> str:
     """The kind of a device for which lsblk was not asked for TYPE."""
     if parent is None:
-        guess = kind_by_name(name, "")
-        return "part" if guess == "disk" and (part_type or PARTITION.fullmatch(name)) else guess
+        return "part" if part_type or is_partition(name) else kind_by_name(name, "")
     rest = name.removeprefix(parent.name).removeprefix("p")
     if part_type or (name.startswith(parent.name) and rest.isascii() and rest.isdigit()):
         return "part"

@@ -24,6 +24,7 @@ _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 _NUMBER = re.compile(r"\d+:\d+")
 _OLD_NAME = re.compile(r"(?P<name>\S.*?) \((?P<kname>dm-\d+)\)")
 """Until 2.23 a mapping was shown with its kernel name: "vg-root (dm-0)"."""
+_MOUNT = re.compile(r"mountpoints?")
 _KEYS = ("NAME", "KNAME", "PATH")
 
 
@@ -104,8 +105,13 @@ def _tree(
     for row in rows:
         depth = _depth(row) if names[0] in ("name", "kname", "path") else 0
         cells: dict[str, list[str]] = {}
-        for match in _WORD.finditer(" " * depth + row[depth:]):
-            cells.setdefault(names[_column(match.span(), spans, depth)], []).append(match.group())
+        words = list(_WORD.finditer(" " * depth + row[depth:]))
+        for match in words:
+            column = _column(match.span(), spans, depth)
+            last = len(words) > 1 and match is words[-1]
+            if last and _MOUNT.fullmatch(names[-1]) and _is_point(match.group()):
+                column = -1  # also where somebody's editor moved it
+            cells.setdefault(names[column], []).append(match.group())
         joined = {name: " ".join(words) for name, words in cells.items()}
         if any(key.lower() in joined for key in _KEYS):
             entries.append((depth, _entry(joined)))
@@ -114,6 +120,10 @@ def _tree(
             more = [*cells.get("mountpoints", []), *cells.get("mountpoint", [])]
             entries[-1][1].setdefault("mountpoints", []).extend(more)
     return _nested(entries)
+
+
+def _is_point(text: str) -> bool:
+    return text == "[SWAP]" or (text.startswith("/") and not text.startswith("/dev/"))
 
 
 def _column(word: tuple[int, int], spans: Sequence[tuple[int, int]], depth: int) -> int:

@@ -206,6 +206,9 @@ def _role_by_lsblk(device: Device, below: Sequence[Device]) -> tuple[Role, str, 
         s.startswith(("DM_integrity", "DM_verity")) for s in signatures
     ):
         return "passes", "integrity", "integrity does not encrypt"
+    if len(below) > 1:
+        # Encryption has one device below it; verity and integrity have a second for sums.
+        return "opaque", device.kind, f"whether {shown} encrypts or only checks can't be seen"
     luks = "crypto_LUKS" in signatures
     named = "crypt LUKS" if luks else "crypt"
     if "BitLocker" in signatures and not luks:

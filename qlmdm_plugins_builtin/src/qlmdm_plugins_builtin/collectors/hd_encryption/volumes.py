@@ -280,6 +280,8 @@ def of_others(volumes: Sequence[Volume], *, live: bool, container: bool) -> list
 
 def container_by_root(mounts: Sequence[Mount]) -> str | None:
     """A word for the container that / is mounted for, where its place tells; else None."""
+    if any(mount.point.startswith("/mnt/wslg/") for mount in mounts):
+        return "wsl"
     root = next((m for m in reversed(mounts) if m.point == "/"), None)
     if root is None or not CONTAINER_ROOT.fullmatch(root.root):
         return None
