@@ -72,6 +72,18 @@ def test_only_a_place_is_private() -> None:
     assert [c.name for c in collectors() if c.private] == ["geolocation"]
 
 
+def test_what_a_site_has_to_ask_for_is_off(tmp_path: Path) -> None:
+    host = RecordedMachine(tmp_path).host()
+    for collector in collectors():
+        if collector.name in ("certificates", "geolocation", "packages"):
+            assert collector.run(host)["state"] == "off"
+
+
+def test_the_names_of_people_are_private() -> None:
+    (accounts,) = [c for c in collectors() if c.name == "accounts"]
+    assert {"users.*.name", "users.*.sudo_from"} <= set(accounts.private_paths)
+
+
 def test_names_are_registered_once() -> None:
     names = [collector.name for collector in collectors()] + [check.name for check in checks()]
     assert len(names) == len(set(names))
@@ -94,6 +106,11 @@ def test_the_checks_of_the_fleet_and_of_updates_are_there() -> None:
         "os-update-available",
         "os-security-patches-available",
         "reboot-required",
+        "secure-boot-disabled",
+        "account-without-password",
+        "extra-root-account",
+        "unwanted-package",
+        "expiring-certificate",
         "unencrypted-hard-drive",
     }
 

@@ -126,7 +126,7 @@ def test_accounts_of_homed_are_listed(tmp_path: Path) -> None:
     value = collect(built)
     assert (user(value, "eve")["uid"], user(value, "eve")["password"]) == (60123, "set")
     assert (user(value, "eve")["sudo"], user(value, "eve")["groups"]) == (True, ["sudo"])
-    assert value["notes"] == ["/var/lib/systemd/home/bad.identity is not understood"]
+    assert value["notes"] == ["accounts of systemd-homed that are not understood: 1"]
 
 
 def test_of_very_many_accounts_those_that_matter_are_listed(tmp_path: Path) -> None:
@@ -258,6 +258,13 @@ def test_who_may_use_sudo(tmp_path: Path, rules: str, ada: bool | None, source: 
 def test_a_line_that_is_not_understood_takes_no_right_away(tmp_path: Path) -> None:
     value = collect(machine(tmp_path, sudo=SUDOERS + "this is nothing\n"))
     assert (user(value, "ada")["sudo"], user(value, "bob")["sudo"]) == (True, None)
+
+
+def test_notes_name_no_file_that_is_named_after_somebody(tmp_path: Path) -> None:
+    built = machine(tmp_path).file("/etc/sudoers.d/bob", "nonsense\n")
+    value = collect(built)
+    assert value["notes"] == ["sudo: not all of its rules could be read"]
+    assert user(value, "bob")["sudo_from"] == "/etc/sudoers.d/bob: line 1 is not understood"
 
 
 def test_files_are_included_as_sudo_does_it(tmp_path: Path) -> None:

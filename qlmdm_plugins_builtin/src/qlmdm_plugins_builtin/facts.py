@@ -29,7 +29,7 @@ FACTS: Mapping[str, Facts] = {
             "log in, with what kind of password, and whether they may become root.",
             "notes": "What could not be read or understood.",
         },
-        private_paths=("users.*.name", "users.*.sudo_from", "notes.*"),
+        private_paths=("users.*.name", "users.*.sudo_from"),
     ),
     "certificates": Facts(
         help="Until when the certificates are valid that the site's settings name, so that they "

@@ -52,13 +52,16 @@ def collect(host: Host) -> JSON:
         return unknown("/etc/passwd names nobody", users=[], notes=[])
     notes = ["accounts also come from NIS"] if users.has_nis(text) else []
     homed, unread = _homed(host)
-    notes += [f"{path} is not understood" for path in unread]
+    if unread:
+        notes.append(f"accounts of systemd-homed that are not understood: {unread}")
     secrets = _secrets(host)
     if secrets.reason:
         notes.append(f"passwords: {secrets.reason}")
     sudo, doas = Sudo(host), Doas(host)
     if sudo.problem:
-        notes.append(f"sudo: {sudo.problem}")
+        # Without the names of files that are named after people; `sudo_from` has them.
+        plain = sudo.problem.startswith(("/etc/sudoers:", "sudo "))
+        notes.append(f"sudo: {sudo.problem if plain else 'not all of its rules could be read'}")
     groups = _groups(host)
     if groups is None:
         notes.append("/etc/group can't be read")
@@ -160,14 +163,14 @@ def _groups(host: Host) -> users.Groups | None:
         return None
 
 
-def _homed(host: Host) -> tuple[list[Account], list[str]]:
-    """The accounts of systemd-homed, and the files that are not understood."""
+def _homed(host: Host) -> tuple[list[Account], int]:
+    """The accounts of systemd-homed, and how many are not understood."""
     found: list[Account] = []
-    unread: list[str] = []
+    unread = 0
     for path in host.glob(_HOMED)[:MOST_ACCOUNTS]:
         account = users.parse_homed(_text(host, path))
         if account is None:
-            unread.append(path)
+            unread += 1
         else:
             found.append(account)
     return found, unread
