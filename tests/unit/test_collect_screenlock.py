@@ -212,6 +212,16 @@ def test_without_logind_and_without_processes_nothing_is_known(tmp_path: Path) -
     assert collect(RecordedMachine(tmp_path).host())["state"] == "unknown"
 
 
+@pytest.mark.parametrize("form", [["-o", "json"], ["--json=short"], ["-j"], []])
+def test_list_of_sessions_in_each_of_its_forms(tmp_path: Path, form: list[str]) -> None:
+    json = '[{"session":"2","uid":1000,"user":"ada","seat":"seat0","tty":null}]\n'
+    table = "SESSION  UID USER SEAT  TTY\n      2 1000 ada  seat0\n\n1 sessions listed.\n"
+    machine = RecordedMachine(tmp_path).directory("/home/ada")
+    machine.command(["loginctl", "list-sessions", *form], json if form else table)
+    machine.command(["loginctl", "show-session", "2"], "Name=ada\nType=wayland\nDesktop=KDE\n")
+    assert locked(collect(machine.host())) == ("enabled", 300)
+
+
 def test_list_that_is_not_understood_is_not_an_empty_one(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path).command(LIST, "seat0 -> ada, since noon\n")
     assert collect(machine.host())["state"] == "unknown"

@@ -170,6 +170,28 @@ def test_a_machine_that_shows_nothing_is_unknown(tmp_path: Path) -> None:
     assert value["reason"]
 
 
+@pytest.mark.parametrize(
+    ("port", "set_up", "state"),
+    [
+        (22, lambda m: m.file(MAIN, ""), "running"),
+        (22, lambda m: m.file("/usr/sbin/sshd", "", mode=0o755), "running"),
+        (22, lambda m: m.process(pid=7, comm="bash"), "unknown"),
+        (2222, lambda m: m.file(MAIN, ""), "unknown"),
+        # Who sees all processes, or asks systemd, would see sshd.
+        (22, lambda m: m.file(MAIN, "").process(pid=1, comm="init"), "unknown"),
+        (22, lambda m: m.file(MAIN, "").command(SHOW, shown(ssh_service="inactive")), "unknown"),
+    ],
+)
+def test_sshs_port_without_a_name_is_sshds_where_it_is_set_up(
+    tmp_path: Path, port: int, set_up: JSON, state: str
+) -> None:
+    machine = RecordedMachine(tmp_path, root=False)
+    machine.command(["ss", "-Hltn"], f"LISTEN 0 128 0.0.0.0:{port} 0.0.0.0:*\n")
+    value = collect(set_up(machine).host())
+    assert value["state"] == state
+    assert value["ports"] == ([22] if state == "running" else [])
+
+
 TCP = "  sl  local_address rem_address   st tx_queue rx_queue\n"
 
 

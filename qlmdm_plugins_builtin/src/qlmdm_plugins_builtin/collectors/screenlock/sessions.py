@@ -123,6 +123,9 @@ def parse_properties(text: str) -> dict[str, str]:
 def find_sessions(host: Host, processes: Sequence[Process]) -> Found:
     """Everybody's graphical sessions on this machine, those switched away included."""
     listed = host.run(["loginctl", "list-sessions", "--no-legend", "--no-pager"], timeout=TIMEOUT)
+    if not listed.found:
+        # A recording may hold the other form; systemd has it up to 255.
+        listed = host.run(["loginctl", "list-sessions", "-o", "json"], timeout=TIMEOUT)
     if not listed.ok:
         return _without_logind(host, processes, listed.why)
     rows = parse_list(listed.stdout)

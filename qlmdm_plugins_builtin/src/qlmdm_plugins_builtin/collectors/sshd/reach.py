@@ -11,6 +11,7 @@ from typing import Literal
 
 from qlmdm_core import Host, Process
 from qlmdm_plugins_builtin.collectors.sshd import sockets, units
+from qlmdm_plugins_builtin.collectors.sshd.config import MAIN_FILES
 from qlmdm_plugins_builtin.collectors.sshd.processes import (
     OTHER_SERVERS,
     Options,
@@ -54,6 +55,8 @@ class _Seen:
     of_socket_units: tuple[Listener, ...]
     others: tuple[str, ...]
     installed: bool
+    set_up: bool
+    """Installed, as far as its configuration shows it."""
 
 
 def find(host: Host) -> Reach:
@@ -66,6 +69,8 @@ def find(host: Host) -> Reach:
         why = f"{up[0].name} is {up[0].active}"
     elif mine:
         why = f"{mine[0].programs[0]} listens on {mine[0].where}"
+    elif nameless := _nameless(seen):
+        why = f"something listens on {nameless[0].where}, and no other server of ssh is known here"
     elif seen.daemons:
         why = f"a process is an sshd ({seen.daemons[0].program or 'by its name'})"
     else:
@@ -79,6 +84,20 @@ def find(host: Host) -> Reach:
         pid=daemon.pid if daemon else None,
         options=options_of(daemon.argv) if daemon and daemon.argv else _packaged(host),
         other_servers=seen.others,
+    )
+
+
+def _nameless(seen: _Seen) -> tuple[Listener, ...]:
+    """Sockets on ssh's own port that nobody says whose they are, on a machine that has sshd.
+
+    Where systemd or a whole list of processes was asked, it would have named sshd.
+    """
+    if seen.others or not seen.set_up or seen.units is not None or seen.processes is not None:
+        return ()
+    return tuple(
+        item
+        for item in seen.sockets or ()
+        if item.port == 22 and not item.programs and not item.local_only
     )
 
 
@@ -151,6 +170,7 @@ def _ask(host: Host) -> _Seen:
     others = dict.fromkeys(
         [*other_servers(processes), *(n for n in OTHER_SERVERS if n in programs)]
     )
+    installed = host.which("sshd") is not None or host.exists("/usr/sbin/sshd")
     return _Seen(
         units=found_units,
         sockets=listeners,
@@ -158,7 +178,8 @@ def _ask(host: Host) -> _Seen:
         daemons=tuple(p for p in processes if is_listener(p) and not in_container(host, p.pid)),
         of_socket_units=_socket_units(host, found_units or ()),
         others=tuple(others),
-        installed=host.which("sshd") is not None or host.exists("/usr/sbin/sshd"),
+        installed=installed,
+        set_up=installed or any(host.exists(path) for path in MAIN_FILES),
     )
 
 
