@@ -83,6 +83,13 @@ def test_mokutil_answers_where_the_variables_are_not_mounted(tmp_path: Path) -> 
     assert (value["state"], value["shim_validates"]) == ("disabled", False)
 
 
+def test_what_only_mokutil_knows_of_shim_counts(tmp_path: Path) -> None:
+    built = uefi(tmp_path).unreadable(SHIM).file(SHIM, "")
+    built.command(MOKUTIL, "SecureBoot enabled\nSecureBoot validation is disabled in shim\n")
+    value = collect(built)
+    assert (value["state"], value["shim_validates"]) == ("disabled", False)
+
+
 def test_without_variables_and_mokutil_it_is_unknown(tmp_path: Path) -> None:
     built = RecordedMachine(tmp_path).directory("/sys/firmware/efi")
     assert "not mounted" in collect(built)["reason"]

@@ -43,7 +43,12 @@ def collect(host: Host) -> JSON:
         return _without_efi(host, evidence)
     evidence["firmware"] = "uefi"
     read, said = _variables(host), _mokutil(host.run(("mokutil", "--sb-state")))
-    answer = said if read.secure_boot is None and said.secure_boot is not None else read
+    answer = Answer(
+        secure_boot=_either(read.secure_boot, said.secure_boot),
+        setup_mode=_either(read.setup_mode, said.setup_mode),
+        shim_validates=_either(read.shim_validates, said.shim_validates),
+        reason=read.reason or said.reason,
+    )
     evidence |= {
         "secure_boot": answer.secure_boot,
         "setup_mode": answer.setup_mode,
@@ -52,7 +57,7 @@ def collect(host: Host) -> JSON:
     if read.unsupported:
         return {"state": "not_available", "reason": read.reason, **evidence}
     if answer.secure_boot is None:
-        return unknown(answer.reason or said.reason, **evidence)
+        return unknown(answer.reason, **evidence)
     if None not in (read.secure_boot, said.secure_boot) and read.secure_boot != said.secure_boot:
         return unknown("mokutil and the firmware's variables contradict each other", **evidence)
     if why := _why_not(answer):
@@ -135,6 +140,10 @@ def parse_variable(text: str) -> bool | None:
     True
     """
     return {"\0": False, "\x01": True}.get(text[4:]) if len(text) == 5 else None
+
+
+def _either(first: bool | None, second: bool | None) -> bool | None:
+    return second if first is None else first
 
 
 def _opposite(value: bool | None) -> bool | None:
