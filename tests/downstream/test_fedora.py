@@ -82,13 +82,14 @@ def test_other_machines_are_not(installed: Path, tmp_path: Path, run: Run) -> No
     assert updates(installed, built.write(), run)["adapter"] == "ubuntu"
 
 
-def test_its_own_tests_pass(run: Run) -> None:
+def test_its_own_tests_pass(tmp_path: Path, run: Run) -> None:
     paths = os.pathsep.join([str(FEDORA / "src"), str(ROOT / "qlmdm_core/src")])
     run(
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"),
         cwd=FEDORA,
         PYTHONPATH=paths,
         PYTHONDONTWRITEBYTECODE="1",
+        HYPOTHESIS_STORAGE_DIRECTORY=str(tmp_path),
     )
 
 
