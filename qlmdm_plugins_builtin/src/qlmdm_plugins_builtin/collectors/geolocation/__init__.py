@@ -63,7 +63,7 @@ def _recall(host: Host, bssids: tuple[str, ...], config: GeolocationSettings) ->
         kept = host.recall()
         value, before = kept["value"], [str(bssid) for bssid in kept["bssids"]]
         age = host.now().timestamp() - float(kept["at"])
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         return None  # nothing was remembered, or nothing of ours
     fresh = 0 <= age < config.remember_for and kept.get("of") == _of(config)
     return value if fresh and same_place(before, bssids) else None
