@@ -123,6 +123,15 @@ def test_a_fix_of_a_build_in_between_counts(tmp_path: Path) -> None:
     assert (found.updates, found.security_updates) == (2, 1)
 
 
+def test_a_machine_that_lacks_everything_is_judged_at_once(tmp_path: Path) -> None:
+    """Thousands of updates beside thousands of advisories: work that grows with their sum."""
+    names = [f"package{number}" for number in range(5000)]
+    table = "\n".join(f"{name}.noarch 1.2-1.fc43 updates" for name in names)
+    advisories = "\n".join(f"F-{name} Low/Sec. {name}-1.1-1.fc43.noarch" for name in names)
+    built = machine(tmp_path).command(CHECK, table, returncode=100).command(SECURITY, advisories)
+    assert updates(built).security_updates == 5000
+
+
 def test_a_list_counts_whatever_the_status(tmp_path: Path) -> None:
     assert updates(machine(tmp_path).command(CHECK, WAITING)).updates == 2
 

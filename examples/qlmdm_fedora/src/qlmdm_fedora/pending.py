@@ -184,30 +184,28 @@ def _packages(
         key = (package.name, package.arch)
         if key not in versions or compare(package.version, versions[key]) > 0:
             versions[key] = package.version
+    fixes: dict[tuple[str, str], list[str]] = {}
+    for fix in advisories or ():
+        fixes.setdefault((fix.name, fix.arch), []).append(fix.version)
     for upgrade in upgrades:
         package = upgrade.package
+        key = (package.name, package.arch)
+        security = _is_security(upgrade, fixes.get(key, ()), known)
         yield {
             "name": package.name,
-            "installed": versions.get((package.name, package.arch)),
+            "installed": versions.get(key),
             "available": package.version,
-            "security": _is_security(upgrade, advisories, known),
+            "security": None if advisories is None else security,
         }
 
 
-def _is_security(
-    upgrade: dnf.Upgrade, advisories: frozenset[Package] | None, known: Repositories
-) -> bool | None:
+def _is_security(upgrade: dnf.Upgrade, fixes: Iterable[str], known: Repositories) -> bool | None:
     """Whether this update brings a security fix, its own or that of a build in between.
 
     A later build often has an advisory of another kind, or none; the hole is open all the same.
     """
-    package = upgrade.package
-    for advisory in advisories or ():
-        same = (advisory.name, advisory.arch) == (package.name, package.arch)
-        if same and compare(advisory.version, package.version) <= 0:
-            return True
-    if advisories is None:
-        return None
+    if any(compare(version, upgrade.package.version) <= 0 for version in fixes):
+        return True
     lists = known.lists.get(upgrade.repository)
     return False if lists is None or lists.advisories else None
 
