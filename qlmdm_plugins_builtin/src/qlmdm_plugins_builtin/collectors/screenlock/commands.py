@@ -53,6 +53,7 @@ DELEGATES = {
     "cinnamon-screensaver-command": ("-l", "--lock"),
     "dm-tool": ("lock", "switch-to-greeter"),
     "gnome-screensaver-command": ("-l", "--lock"),
+    "i3exit": ("lock",),
     "light-locker-command": ("-l", "--lock"),
     "lxlock": (),
     "lxqt-leave": ("--lockscreen",),
@@ -72,17 +73,17 @@ SHELLS = frozenset(
 
 HARMLESS = frozenset(
     {
-        ".", ":", "[", "[[", "acpi", "awk", "bc", "brightnessctl", "brillo", "busctl", "cat", "cd",
-        "chayang", "cut", "date", "dbus-send", "ddcutil", "dunstctl", "echo", "exit",
-        "export", "false", "fyi", "gammastep", "gdbus", "grep", "head", "hyprctl", "hyprshade",
-        "hyprsunset", "i3-msg", "kill", "killall", "killall5", "light", "ln", "logger", "loginctl",
-        "makoctl", "mkdir", "mpc", "mv", "niri", "nmcli", "notify-send", "openrgb", "pactl",
-        "pamixer", "pgrep", "pidof", "pkill", "playerctl", "poweroff", "powerprofilesctl",
-        "printf", "ps", "read", "reboot", "return", "rfkill", "riverctl", "rm", "sed", "set",
-        "shutdown", "sleep", "sort", "swaymsg", "swaync-client", "sync", "systemctl", "tail", "tee",
+        ".", ":", "[", "[[", "acpi", "amixer", "asusctl", "awk", "awww", "bc", "brightnessctl",
+        "brillo", "busctl", "cat", "cd", "chayang", "convert", "cut", "date", "dbus-send",
+        "ddcutil", "dunstctl", "echo", "exit", "export", "false", "fyi", "gammastep", "gdbus",
+        "grep", "grim", "head", "hyprctl", "hyprshade", "hyprsunset", "i3-msg", "kill", "killall",
+        "killall5", "light", "ln", "logger", "loginctl", "magick", "maim", "makoctl", "mkdir",
+        "mpc", "mv", "niri", "nmcli", "notify-send", "openrgb", "pactl", "pamixer", "pgrep",
+        "pidof", "pkill", "playerctl", "poweroff", "powerprofilesctl", "printf", "ps", "read",
+        "reboot", "return", "rfkill", "riverctl", "rm", "scrot", "sed", "set", "shutdown", "sleep",
+        "sort", "swaybg", "swaymsg", "swaync-client", "swww", "sync", "systemctl", "tail", "tee",
         "test", "touch", "tr", "true", "type", "unset", "wait", "which", "wl-gammarelay", "wlopm",
-        "wlr-dpms", "wlr-randr", "wlsunset", "wpctl", "xbacklight", "xrandr", "xset",
-        "zzz",
+        "wlr-dpms", "wlr-randr", "wlsunset", "wpctl", "xbacklight", "xrandr", "xset", "zzz",
     }
 )  # fmt: skip
 """Programs that are known not to lock, whatever their arguments say (but for those below)."""
@@ -102,6 +103,8 @@ _VALUED = frozenset(
 )  # fmt: skip
 """Options of wrappers whose next word is their value (other options stand alone)."""
 _SHELL_PROGRAMS = frozenset({"ash", "bash", "dash", "fish", "ksh", "sh", "zsh"})
+_LANGUAGES = frozenset({"bun", "lua", "node", "perl", "python", "python3", "ruby"})
+"""Interpreters: the first argument that is no option names the program."""
 _COMPOSITORS = {
     "hyprctl": ("dispatch", "exec"),
     "i3-msg": ("exec",),
@@ -158,6 +161,10 @@ def _words(words: list[str], read: ReadScript | None, is_locker: bool, depth: in
     name, arguments = basename(words[0]), words[1:]
     if name in _SHELL_PROGRAMS:
         return _shell(arguments, read, is_locker, depth)
+    if name in _LANGUAGES:
+        script = next((word for word in arguments if not word.startswith("-")), "")
+        if script and "-c" not in arguments and "-e" not in arguments:
+            return _stranger(script, basename(script), None, is_locker, depth)
     if name in ("command", "type") and arguments[:1] in (["-v"], ["-V"]):
         return Effect.NOTHING
     if name in _WRAPPERS:
@@ -199,6 +206,8 @@ def _wrapped(name: str, arguments: list[str]) -> list[str]:
         if word.startswith("-") and len(word) > 1:
             skip = 2 if word in _VALUED and not (name == "sudo" and word == "-b") else 1
             if name in ("env", "setsid", "exec", "nohup") and word in ("-i", "-c", "-s", "-g"):
+                skip = 1
+            if name == "flock" and word in ("-n", "-o", "-s", "-u"):
                 skip = 1
             rest = rest[skip:]
         elif name == "env" and _is_assignment(word):
