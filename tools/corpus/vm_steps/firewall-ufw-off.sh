@@ -1,0 +1,2 @@
+# ufw is installed, and inactive
+ufw --force disable

@@ -1,0 +1,2 @@
+# sshd is as it comes
+true

@@ -1,0 +1,4 @@
+# sshd is started by its socket
+systemctl -q disable --now ssh.service
+systemctl -q enable ssh.socket
+systemctl start ssh.socket

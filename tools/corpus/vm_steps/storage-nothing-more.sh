@@ -1,0 +1,2 @@
+# No other disk is in use
+true
