@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qlmdm_core.api import Updates
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_fedora import image
 from qlmdm_fedora.adapter import FedoraAdapter
+
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is slow; that is no fault of a parser."""
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
 SILVERBLUE = "ID=fedora\nVERSION_ID=43\nVARIANT_ID=silverblue\nSUPPORT_END=2026-12-02\n"
@@ -206,6 +209,7 @@ JSONS = st.recursive(
 )
 
 
+@UNTIMED
 @given(JSONS, JSONS, JSONS)
 def test_no_json_breaks_a_parser(one: Any, two: Any, three: Any) -> None:
     shapes = [
@@ -221,6 +225,7 @@ def test_no_json_breaks_a_parser(one: Any, two: Any, three: Any) -> None:
             assert found is None or all(isinstance(name, str) for name, _, _ in found.upgrades)
 
 
+@UNTIMED
 @given(st.text(alphabet="Result=sucExMaintTmp[]Dmo0123456789\n{}\"' ", max_size=80))
 def test_no_text_breaks_a_parser(text: str) -> None:
     assert image.parse_rpm_ostree(text) is None

@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qlmdm_fedora import dnf, repositories, rpmdb
 from qlmdm_fedora.versions import Package, compare, normal_version, parse_nevra, rpmvercmp
+
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is slow; that is no fault of a parser."""
 
 # As printed.
 DNF4 = """\
@@ -346,6 +349,7 @@ JSONS = st.recursive(
 )
 
 
+@UNTIMED
 @given(LINES)
 def test_no_output_breaks_a_parser(text: str) -> None:
     check = dnf.parse_check(text)
@@ -359,6 +363,7 @@ def test_no_output_breaks_a_parser(text: str) -> None:
     assert all(package.version for package in rpmdb.parse_packages(text))
 
 
+@UNTIMED
 @given(st.lists(JSONS, max_size=4))
 def test_no_json_breaks_the_list_of_advisories(value: list[object]) -> None:
     found = dnf.parse_advisories(json.dumps(value))
@@ -369,6 +374,7 @@ def test_no_json_breaks_the_list_of_advisories(value: list[object]) -> None:
 VERSIONS = st.text(alphabet="0123456789.abz~^+_-:", max_size=12)
 
 
+@UNTIMED
 @given(VERSIONS, VERSIONS, VERSIONS)
 def test_versions_have_an_order(one: str, two: str, three: str) -> None:
     assert rpmvercmp(one, two) == -rpmvercmp(two, one)
