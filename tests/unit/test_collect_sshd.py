@@ -474,6 +474,24 @@ def test_match_blocks_above_what_sshd_says(
         assert "line 4" in value["reason"]
 
 
+@pytest.mark.parametrize(
+    ("members", "root"), [("ada,root", True), ("ada", False), ("rooty", False)]
+)
+def test_root_is_in_the_groups_that_it_is_in(tmp_path: Path, members: str, root: bool) -> None:
+    block = "Match Group ops\n  PermitRootLogin yes\n  PasswordAuthentication yes\n"
+    machine = running(tmp_path).command(["sshd", "-T"], dump()).file(MAIN, CLOSED + block)
+    machine.file("/etc/group", f"root:x:0:\nops:x:990:{members}\nbroken\n")
+    assert logins_of(machine) == (True, root)
+
+
+def test_match_blocks_within_blocks_both_must_hold(tmp_path: Path) -> None:
+    text = "Match Group special\n  Include nested.conf\n"
+    machine = running(tmp_path).command(["sshd", "-T"], dump()).file(MAIN, CLOSED + text)
+    machine.file("/etc/ssh/nested.conf", "Match User root\n  PermitRootLogin yes\n"
+                 "  PasswordAuthentication yes\n")  # fmt: skip
+    assert logins_of(machine) == (False, False)
+
+
 def test_a_block_that_shuts_a_few_out_leaves_the_others_in(tmp_path: Path) -> None:
     machine = running(tmp_path).command(["sshd", "-T"], dump(passwordauthentication="yes"))
     machine.file(MAIN, "Match Group staff\n PasswordAuthentication no\n")

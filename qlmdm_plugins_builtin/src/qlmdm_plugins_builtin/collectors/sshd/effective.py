@@ -63,7 +63,7 @@ def find(
     if _too_many(blocks):
         why = f"{config.files[0]} has more Match blocks than are looked at"
         return Effective(None, None, source, why, known_ports)
-    answers = _Answers(general, blocks, known_ports, _ordinary_user(host))
+    answers = _Answers(general, blocks, known_ports, _ordinary_user(host), _groups_of_root(host))
     if blocks or config.problems:
         answers.ask(asked)
     user, user_why = answers.of_users()
@@ -139,9 +139,10 @@ class _Answers:
         blocks: Sequence[Setting],
         ports: tuple[int, ...],
         ordinary: str,
+        groups_of_root: frozenset[str],
     ) -> None:
         self._general, self._blocks, self._ports = general, blocks, ports
-        self._ordinary = ordinary
+        self._ordinary, self._root = ordinary, Visitor("root", groups_of_root)
         self._told: dict[str, logins.Options] = {}
 
     def ask(self, sshd: _Sshd) -> None:
@@ -158,7 +159,7 @@ class _Answers:
 
     def of_root(self) -> tuple[bool | None, str]:
         """Whether root gets in, and which block it hangs on."""
-        return self._judged([Visitor("root", frozenset({"root"}))], logins.root_by_password)
+        return self._judged([self._root], logins.root_by_password)
 
     def _judged(self, people: Sequence[Visitor], judge: Judge) -> tuple[bool | None, str]:
         outside = [self._one(visitor, judge) for visitor in people]
@@ -176,7 +177,7 @@ class _Answers:
 
     def _one(self, visitor: Visitor, judge: Judge) -> bool | None:
         told = self._told.get(visitor.user)
-        themselves = visitor.groups == frozenset({visitor.user})
+        themselves = visitor.user == "root" or visitor.groups == frozenset({visitor.user})
         if told is not None and visitor.from_outside and themselves:
             return judge(told)
         found = {judge(case) for case in cases(self._general, self._blocks, visitor, self._ports)}
@@ -238,6 +239,20 @@ def _ordinary_user(host: Host) -> str:
         if re.match(r"[0-9]{1,9}\Z", number) and 1000 <= int(number) < 60000:
             return fields[0]
     return "qlmdm-nobody"
+
+
+def _groups_of_root(host: Host) -> frozenset[str]:
+    """The groups that root is in (group(5)); its own, if the others can't be told."""
+    try:
+        lines = host.read("/etc/group").splitlines()
+    except OSError:
+        lines = []
+    found = {"root"}
+    for line in lines:
+        fields = line.split(":")
+        if len(fields) == 4 and (fields[2] == "0" or "root" in fields[3].split(",")):
+            found.add(fields[0])
+    return frozenset(found)
 
 
 def _stale(host: Host, config: Config, pid: int | None, unit: str | None) -> str:
