@@ -198,6 +198,12 @@ OFF = {
         chain(),
         rule({"limit": {"rate": 10, "per": "second", "inv": True}}, DROP),
     ],
+    "a drop above a rate, before an accept under a condition that is not shown": [
+        chain(),
+        rule({"limit": {"rate": 10, "per": "second", "inv": True}}, DROP),
+        rule({"limit": {"rate": 10, "per": "second"}}, DROP),
+        rule({"xt": None}, ACCEPT),
+    ],
     "a drop on one interface": [chain(), rule(meta("iifname", "eth0"), DROP)],
     "a reject of one port": [chain(), rule(field("tcp", "dport", 139), REJECT)],
     "a drop in a chain that nobody jumps to": [
@@ -436,6 +442,8 @@ IPTABLES = [
     ("off", "ACCEPT", ["-A INPUT -i lo -j ACCEPT"]),
     ("off", "ACCEPT", ["-A FORWARD -j DROP"]),
     ("off", "ACCEPT", ["-A INPUT -p udp"]),
+    ("off", "ACCEPT", ["-A INPUT -s 16.0.0.0/4 -j DROP"]),
+    ("on", "DROP", ["-A INPUT -s 128.0.0.0/3 -j ACCEPT"]),
     ("off", "ACCEPT", ["-A INPUT -m conntrack --ctstate INVALID -j DROP"]),
     ("off", "ACCEPT", ["-A INPUT -p tcp -m tcp --syn -m limit --limit 5/s -j DROP"]),
     ("off", "ACCEPT", ["-A INPUT -p tcp -m tcp --tcp-flags FIN,SYN FIN,SYN -j DROP"]),
@@ -513,6 +521,26 @@ def test_legacy_tables_that_nobody_can_list_leave_it_unknown(tmp_path: Path) -> 
     value = collect(machine.host())
     assert value["ipv4"] == "unknown"
     assert "legacy" in value["evidence"]["ipv4"]
+
+
+def test_a_warning_of_legacy_tables_that_nobody_shows_leaves_it_unknown(tmp_path: Path) -> None:
+    warning = "# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n"
+    for text, stderr in ((saved() + warning, ""), (saved(), warning)):
+        machine = RecordedMachine(tmp_path / str(len(stderr)))
+        machine.command(["iptables-save"], text, stderr=stderr)
+        value = collect(machine.host())
+        assert value["ipv4"] == "unknown"
+        assert "legacy" in value["evidence"]["ipv4"]
+        machine.command(["iptables-legacy-save"], saved())
+        assert collect(machine.host())["ipv4"] == "off"
+
+
+def test_a_container_that_may_not_ask_is_unknown(tmp_path: Path) -> None:
+    machine = RecordedMachine(tmp_path)
+    machine.command(NFT, nft(), stderr="netlink: Error: Operation not permitted", returncode=1)
+    value = collect(machine.host())
+    assert value["state"] == "unknown"
+    assert "Operation not permitted" in value["reason"]
 
 
 def test_native_rules_that_only_iptables_was_asked_about_are_unknown(tmp_path: Path) -> None:

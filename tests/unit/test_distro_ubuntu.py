@@ -320,6 +320,12 @@ def test_where_the_simulation_fails_the_list_of_apt_still_shows_what_waits(tmp_p
     assert (found.state, found.updates, found.security_updates) == ("updates_available", 2, 1)
 
 
+def test_the_list_of_apt_is_read_in_any_language() -> None:
+    text = "Auflistung… Fertig\nalpha/noble-security 2 amd64 [aktualisierbar von: 1:1]\n"
+    (found,) = apt.parse_upgradable(text)
+    assert (found.name, found.installed, found.security) == ("alpha", "1:1", True)
+
+
 def test_an_empty_list_on_a_broken_apt_proves_nothing(tmp_path: Path) -> None:
     built = machine(tmp_path, simulation=None)
     built.command(SIMULATE, "", stderr="E: Unmet dependencies.", returncode=100)

@@ -98,6 +98,9 @@ class _Kernel:
         legacy = self.legacy[family]
         if found.state == "off" and legacy.ruleset is None:
             return Finding("unknown", f"{found.why}; but {legacy.why}")
+        iptables = self.iptables.get(family)
+        if found.state == "off" and iptables and iptables.beside_legacy and not legacy.installed:
+            return Finding("unknown", f"{found.why}; but iptables-legacy has tables, too")
         return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qlmdm_core import CommandResult, Host
 from qlmdm_plugins_builtin.collectors.firewall import listing, nft_json, nft_text, xtables
@@ -19,6 +19,7 @@ NFT = (
 )
 """How the kernel can be asked for its rules; the first form that answers is used."""
 
+_BESIDE_LEGACY = "iptables-legacy tables present"
 _NO_NF_TABLES = ("protocol not supported", "operation not supported")
 
 
@@ -31,6 +32,8 @@ class Rules:
     why: str = ""
     unsupported: bool = False
     """The kernel itself has no such rules."""
+    beside_legacy: bool = False
+    """iptables-nft warned that there are tables of iptables-legacy, which it does not show."""
 
 
 def ask_nft(host: Host) -> Rules:
@@ -138,5 +141,6 @@ def _ask_xtables(host: Host, family: str, source: str, forms: Sequence[Sequence[
         elif found.notes and not found.chains:
             why = found.notes[0]  # "Table `filter' is incompatible, use 'nft' tool."
         else:
-            return _trusted(host, found, argv[0])
+            beside_legacy = _BESIDE_LEGACY in answer.stdout + answer.stderr
+            return replace(_trusted(host, found, argv[0]), beside_legacy=beside_legacy)
     return Rules(None, installed, why)
