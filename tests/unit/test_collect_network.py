@@ -445,6 +445,30 @@ def test_addresses_without_interfaces_by_hostname(
     assert all(entry["interface"] is None for entry in value["addresses"])
 
 
+def test_interfaces_are_asked_for_one_by_one_where_nothing_tells_of_all(tmp_path: Path) -> None:
+    machine = RecordedMachine(tmp_path)
+    for name in ("lo", "eth0"):
+        machine.file(f"/sys/class/net/{name}/address", "02:42:ac:11:00:03\n")
+    show = ["/sbin/ip", "-br", "-4", "address", "show", "dev"]
+    machine.command([*show, "lo"], "lo               UNKNOWN        127.0.0.1/8 \n")
+    machine.command([*show, "eth0"], "eth0@if16        UP             192.0.2.3/16 \n")
+    value = ip_addresses.collect(machine.host())
+    assert [(e["address"], e["interface"]) for e in value["addresses"]] == [("192.0.2.3", "eth0")]
+
+
+def test_part_of_sysfs_is_judged_by_names(tmp_path: Path) -> None:
+    machine = RecordedMachine(tmp_path)
+    for name in ("lo", "eth0", "veth12ab", "wg0"):
+        machine.file(f"/sys/class/net/{name}/address", "00:16:3e:00:00:03\n")
+    value = network_devices.collect(machine.host())
+    assert {d["name"]: d["physical"] for d in value["devices"]} == {
+        "eth0": True,
+        "lo": False,
+        "veth12ab": False,
+        "wg0": False,
+    }
+
+
 def test_states_of_links_do_not_stand_for_addresses(tmp_path: Path) -> None:
     table = "DEVICE  TYPE      STATE      CONNECTION\nens3    ethernet  connected  ens3\n"
     machine = RecordedMachine(tmp_path).command(["nmcli", "device"], table)

@@ -32,6 +32,7 @@ _IP_LINK = re.compile(
     r"(?P<index>\d+): (?P<name>[^\s:@]+)(@[^\s:]*)?: <(?P<flags>[^>]*)>(?P<rest>.*)"
 )
 _IP_ONE_LINE = re.compile(r"(?P<index>\d+): (?P<name>[^\s:@]+)(@\S+)?\s+(?P<rest>inet6? .*)")
+_MOST_ASKED = 16
 _IP_BRIEF = re.compile(
     r"(?P<name>[^\s:@]+)(@\S+)? +"
     r"(?P<state>UP|DOWN|UNKNOWN|LOWERLAYERDOWN|DORMANT|NOTPRESENT|TESTING)(?P<rest> .*)?"
@@ -196,4 +197,26 @@ def read(host: Host, *, links_only: bool = False) -> tuple[list[Interface], str,
             return interfaces, argv[0], ""
         if result.found:
             problem = problem or result.why
+    if not links_only and (interfaces := _one_by_one(host)):
+        return interfaces, "ip", ""
     return [], "", problem or "neither ip nor ifconfig nor nmcli is installed"
+
+
+def _one_by_one(host: Host) -> list[Interface]:
+    """The addresses of each interface in sysfs, where `ip` does not tell of all at once."""
+    try:
+        names = host.listdir("/sys/class/net")[:_MOST_ASKED]
+    except OSError:
+        return []
+    found: dict[str, Interface] = {}
+    for name in names:
+        for family in ("-4", "-6"):
+            argv = ["ip", "-br", family, "address", "show", "dev", name]
+            result = host.run(argv, timeout=5.0)
+            if result.timed_out:
+                return []
+            for interface in parse_ip(result.stdout) if result.ok else ():
+                known = found.setdefault(interface.name, replace(interface, addresses=()))
+                addresses = dict.fromkeys((*known.addresses, *interface.addresses))
+                found[interface.name] = replace(known, addresses=tuple(addresses))
+    return list(found.values())

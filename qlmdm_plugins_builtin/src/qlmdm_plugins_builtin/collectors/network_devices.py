@@ -142,7 +142,12 @@ def _is_physical(host: Host, folder: str, kind: str) -> bool:
     index, link = _text(host, f"{folder}/ifindex"), _text(host, f"{folder}/iflink")
     if index and link and index != link:
         return False
-    return kind not in _VIRTUAL_KINDS and host.exists(f"{folder}/device")
+    if kind in _VIRTUAL_KINDS:
+        return False
+    # Of a kernel's own sysfs none of these is missing: then somebody wrote down a part of it,
+    # and the name has to do.
+    part = not _any(host, folder, "type", "iflink", "uevent", "device")
+    return part or host.exists(f"{folder}/device")
 
 
 def _hardware(host: Host, folder: str, properties: Mapping[str, str]) -> dict[str, JSON]:
