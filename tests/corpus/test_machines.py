@@ -121,6 +121,9 @@ MAC = re.compile(r"(?<![\w:])[0-9a-f]{2}(?::[0-9a-f]{2}){5}(?![\w:])", re.IGNORE
 MAIL = re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)*\.(?:com|org|net|io|de|eu|local))\b")
 HASH = re.compile(r"\$(?:1|5|6|2[abxy]|y|7|gy)\$[^:\s\"]{20,}")
 
+ALGORITHMS = ("openssh.com", "libssh.org")
+"""What names of algorithms end in, which every sshd prints."""
+
 NETWORKS = [
     ipaddress.ip_network(network)
     for network in (
@@ -130,6 +133,7 @@ NETWORKS = [
         "2001:db8::/32",  # RFC 3849
         "10.0.2.0/24",  # what qemu gives to every guest
         "fec0::/64",
+        "2002::/16",  # firewalld names private networks as 6to4 has them
     )
 ]
 PUBLIC = {"1.1.1.1", "2606:4700:4700::1111"}
@@ -172,7 +176,7 @@ def strangers(path: str, text: str) -> Iterator[str]:
         if not mac.lower().startswith(("00:00:5e:00:53", "52:54:00", "00:00:00", "ff:ff:ff")):
             yield f"{path}: hardware address {mac}"
     for host in MAIL.findall(text):
-        if not host.endswith(("example.com", "example.org", "example.net")):
+        if not host.endswith(("example.com", "example.org", "example.net", *ALGORITHMS)):
             yield f"{path}: mail address at {host}"
     for word in HASH.findall(text):
         if "invented" not in word:

@@ -92,7 +92,7 @@ RECORDED = (
     Recorded(
         "recorded-i3-xss-lock",
         "bookworm",
-        "i3 with xss-lock and a notifier, SDDM, ufw that leaves IPv6 alone",
+        "i3 with xss-lock and a notifier, SDDM, ufw without IPv6, which it then drops",
     ),
     Recorded(
         "recorded-sway-swayidle",
@@ -217,6 +217,8 @@ def tidy(machine: Recorded, tree: Tree, folder: Path) -> None:
     ):
         if (folder / "files" / path).exists():
             (folder / "files" / path).write_text(text)
+    for group in folder.glob("files/proc/*/cgroup"):
+        group.write_text("0::/\n")
     mounts = folder / "files/proc/self/mountinfo"
     if mounts.exists():
         text = re.sub(

@@ -116,6 +116,9 @@ def ufw(
     tables = []
     for family, prefix in (("ip", "ufw"), ("ip6", "ufw6")) if active else ():
         if family == "ip6" and not ipv6:
+            # ufw-init-functions: without IPV6=yes it drops all IPv6 but the loopback's.
+            closed = chain("INPUT", [LOOPBACK, ACCEPT], hook="input", policy="drop")
+            tables += table("ip6", "filter", closed)
             continue
         before, user = f"{prefix}-before-input", f"{prefix}-user-input"
         verdict = {"deny": [], "reject": [[jump(f"{prefix}-reject-input")]], "allow": []}[incoming]

@@ -23,8 +23,8 @@ begin() { # NAME COMMAND…: the same, in the background
     as "$@" >/tmp/log 2>&1 &
 }
 
-wait_for() { # COMMAND…: until it succeeds, for half a minute at most
-    for _ in $(seq 60); do
+wait_for() { # COMMAND…: until it succeeds, for a minute and a half at most
+    for _ in $(seq 180); do
         if "$@" >/dev/null 2>&1; then return; fi
         sleep 0.5
     done

@@ -1,5 +1,6 @@
 # apt with an archive of its own in a folder: what is upgraded, held, phased, kept back.
 person grace 1000
+echo 0123456789abcdef0123456789abcdef >/etc/machine-id # phasing goes by it
 archive=/srv/archive/dists/bookworm-updates/main/binary-amd64
 mkdir -p "$archive" /srv/archive/pool
 package() { # NAME VERSION [FIELD…]: a package without files

@@ -1,5 +1,8 @@
-# i3 with xss-lock and a notifier; SDDM; ufw that leaves IPv6 alone.
+# i3 with xss-lock and a notifier; SDDM; ufw without IPv6, which it then drops.
 person dave 1000
+mkdir -p /home/dave/.config/i3
+printf 'font pango:monospace 8\n' >/home/dave/.config/i3/config
+chown -R dave: /home/dave/.config
 starts sddm
 sed -i 's/^IPV6=.*/IPV6=no/' /etc/default/ufw
 ufw --force enable

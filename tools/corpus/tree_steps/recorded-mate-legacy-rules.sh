@@ -16,5 +16,4 @@ as bob gsettings set org.mate.session idle-delay 12
 as bob gsettings set org.mate.screensaver lock-delay 3
 begin bob mate-session
 wait_for pgrep -x mate-session
-begin bob mate-screensaver --no-daemon
-wait_for pgrep mate-screensaver
+wait_for pgrep -x mate-screensave
