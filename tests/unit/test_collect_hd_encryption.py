@@ -318,6 +318,12 @@ def test_kind_of_a_mapping_by_its_table(laptop: Laptop, uuid: str, table: str, s
         ("", "  type:    INTEGRITY\n", "not_encrypted"),
         ("CRYPT-LUKS1-1-m", "  type:    LUKS1\n  cipher:  cipher_null-ecb\n", "not_encrypted"),
         ("CRYPT-LUKS2-1-m", "  type:  LUKS2\n  cipher:  aes-xts-plain64\n", "encrypted"),
+        ("", "  type:    n/a\n  cipher:  aes-xts-plain64\n  keysize: 512 bits\n", "encrypted"),
+        ("", "  type:    n/a\n  cipher:  capi:xts(aes)-plain64\n", "encrypted"),
+        ("", "  type:    n/a\n  cipher:  cipher_null-ecb\n", "not_encrypted"),
+        ("", "  type:    n/a\n", "unknown"),
+        ("", "  type:    n/a\n  cipher:  (none)\n", "unknown"),
+        ("", "  type:    VERITY\n  hash: sha256-x\n", "not_encrypted"),
     ],
 )
 def test_kind_of_a_mapping_by_cryptsetup(

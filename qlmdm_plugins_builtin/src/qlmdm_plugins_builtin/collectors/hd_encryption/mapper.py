@@ -50,6 +50,7 @@ PASSING = frozenset(
 NO_DATA = frozenset(["error", "zero"])
 
 _TABLE_LINE = re.compile(r"(?P<name>.+?): \d+ \d+ (?P<target>[a-z][a-z0-9_-]*)(?: (?P<args>.*))?")
+_CIPHER = re.compile(r"[a-z0-9_():,]+-[a-z0-9_():,-]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+:\d+")
 
 
@@ -168,6 +169,9 @@ def role(
         return "encrypts", name, ""
     if kind in CHECKING:
         return "passes", kind.lower(), f"{kind.lower()} does not encrypt"
+    if _CIPHER.fullmatch(cipher) and not device.dm_uuid:
+        # The type is "n/a" where the header lies elsewhere; only crypt targets have a cipher.
+        return "encrypts", "crypt", ""
     if device.kind in ("lvm", "mpath", "part", "dmraid", "stratis", "vdo", "raid"):
         return "passes", device.kind, ""
     if device.kind == "crypt" and not device.dm_uuid:
