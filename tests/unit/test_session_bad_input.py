@@ -208,6 +208,30 @@ def test_logind_that_answers_nonsense_is_not_an_empty_machine(
     assert state("screenlock", host) == "unknown"
 
 
+def test_users_whose_programs_all_hang_do_not_take_for_ever(tmp_path: Path) -> None:
+    machine = RecordedMachine(tmp_path).process(pid=1, uid=0, comm="systemd")
+    users = [(f"u{number}", 1000 + number) for number in range(40)]
+    machine.command(LIST, "".join(f"{uid} {uid} {user} seat0\n" for user, uid in users))
+    for user, uid in users:
+        shown = f"Name={user}\nType=wayland\nClass=user\nDesktop=KDE\n"
+        machine.command(["loginctl", "show-session", str(uid)], shown)
+        machine.directory(f"/home/{user}")
+    host = machine.host()
+    sees, waited = host.run, []
+
+    def run(argv: list[str], **how: JSON) -> CommandResult:
+        if argv[0] == "loginctl":
+            return sees(argv, **how)
+        waited.append(how["timeout"])
+        return CommandResult(argv=tuple(argv), found=True, timed_out=True)
+
+    host.run = run  # type: ignore[assignment,method-assign]
+    value = screenlock.collect(host)
+    assert value["state"] == "unknown"
+    assert all("in time" in session["reason"] for session in value["sessions"])
+    assert sum(waited) <= 45
+
+
 def test_container_without_logind_and_without_display_has_no_session(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path).process(pid=1, uid=0, user="root", comm="sleep")
     machine.command(LIST, stderr="Failed to connect to bus: Host is down\n", returncode=1)

@@ -14,6 +14,7 @@ from qlmdm_core import JSON, Host, Process, unknown
 from . import lockers
 from .desktops import PROCESSES, desktop_of
 from .model import Finding, Session
+from .patience import Patience
 from .place import Place
 from .sessions import find_sessions
 
@@ -28,12 +29,13 @@ def collect(host: Host) -> JSON:
     of all, where all lock. Delays of `sessions` are seconds, too.
     """
     processes = host.processes()
-    found = find_sessions(host, processes)
+    patience = Patience(host)
+    found = find_sessions(host, processes, patience)
     if found.reason:
         return unknown(found.reason, delay_seconds=None, sessions=[])
     if not found.sessions:
         return {"state": "no_graphical_session", "delay_seconds": None, "sessions": []}
-    judged = [(session, *_judge(host, session, processes)) for session in found.sessions]
+    judged = [(session, *_judge(host, session, processes, patience)) for session in found.sessions]
     findings = [verdict.finding for _, _, verdict in judged]
     sessions = [_told(*entry) for entry in judged]
     worst = [finding for finding in findings if finding.state != "enabled"]
@@ -46,12 +48,12 @@ def collect(host: Host) -> JSON:
 
 
 def _judge(
-    host: Host, session: Session, processes: Sequence[Process]
+    host: Host, session: Session, processes: Sequence[Process], patience: Patience
 ) -> tuple[str | None, lockers.Verdict]:
     desktop = desktop_of(Place(host, session, processes))
     # The programs of the desktop have the environment in which its settings are read.
     first = [name for known, names in PROCESSES if known == desktop for name in names]
-    place = Place(host, session, processes, first=first)
+    place = Place(host, session, processes, first=first, patience=patience)
     return desktop, lockers.judge(place, desktop)
 
 

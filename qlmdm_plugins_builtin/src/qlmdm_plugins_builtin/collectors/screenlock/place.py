@@ -14,10 +14,8 @@ from qlmdm_core import CommandResult, Host, Process
 
 from ..whole import read_whole
 from .model import CannotTellError, Session
+from .patience import Patience
 from .processes import all_in_sight, is_named, of_session
-
-TIMEOUT = 5.0
-"""Seconds for each question: D-Bus activation may hang under a dead session bus."""
 
 PASSED_ON = frozenset(
     {
@@ -43,10 +41,12 @@ class Place:
         processes: Sequence[Process],
         *,
         first: Sequence[str] = (),
+        patience: Patience | None = None,
     ) -> None:
         """`processes` are the machine's; `first` names the programs whose environment counts
         most (the desktop's own, such as gnome-shell)."""
         self.host, self.session = host, session
+        self._patience = patience or Patience(host)
         self.processes = of_session(processes, session)
         self.all_in_sight = all_in_sight(processes)
         self._machine = processes
@@ -100,7 +100,7 @@ class Place:
         seen = self._seen.get("HOME", "")
         if isabs(seen):
             return normpath(seen)
-        found = _home_of(self.host, self.session.user)
+        found = _home_of(self.host, self._patience, self.session.user)
         if found is None:
             raise CannotTellError(f"the home directory of {self.session.user} is not known")
         return found
@@ -132,7 +132,7 @@ class Place:
 
     def ask(self, *argv: str) -> CommandResult:
         """Run a program as the session's user, in the session's environment."""
-        return self.host.run(argv, user=self.session.user, env=self.environ, timeout=TIMEOUT)
+        return self._patience.run(argv, user=self.session.user, env=self.environ)
 
     def text(self, path: str) -> str | None:
         """A file's text; None if there is no such file. Raises `CannotTellError`."""
@@ -158,7 +158,7 @@ class Place:
         return text if text.startswith("#!") and "\0" not in text else None
 
 
-def _home_of(host: Host, user: str) -> str | None:
+def _home_of(host: Host, patience: Patience, user: str) -> str | None:
     """From passwd(5), or the name service, which also knows the users of a directory server.
 
     Where there is no passwd at all, which is to say in a recording that lacks it, the home is
@@ -166,7 +166,7 @@ def _home_of(host: Host, user: str) -> str | None:
     """
     sources: tuple[Callable[[], str], ...] = (
         lambda: read_whole(host, "/etc/passwd", max_bytes=8 << 20),
-        lambda: host.run(["getent", "passwd", user], timeout=TIMEOUT).stdout,
+        lambda: patience.run(["getent", "passwd", user]).stdout,
     )
     for source in sources:
         try:

@@ -11,6 +11,7 @@ from qlmdm_core import JSON, Host, Process
 
 from .desktops import LOCKER_PROGRAMS, WAYLAND_PROGRAMS, X_SERVERS, all_process_names
 from .model import Session
+from .patience import Patience
 from .processes import all_in_sight, is_named
 
 PROPERTIES = (
@@ -28,7 +29,6 @@ GREETERS = frozenset(
 """Users that login screens run as."""
 
 _SESSION_ID = re.compile(r"[A-Za-z]{0,8}\d{1,20}\Z")
-TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,12 @@ def parse_properties(text: str) -> dict[str, str]:
 # --- asking ---------------------------------------------------------------------------------
 
 
-def find_sessions(host: Host, processes: Sequence[Process]) -> Found:
+def find_sessions(host: Host, processes: Sequence[Process], patience: Patience) -> Found:
     """Everybody's graphical sessions on this machine, those switched away included."""
-    listed = host.run(["loginctl", "list-sessions", "--no-legend", "--no-pager"], timeout=TIMEOUT)
+    listed = patience.run(["loginctl", "list-sessions", "--no-legend", "--no-pager"])
     if not listed.found:
         # A recording may hold the other form; systemd has it up to 255.
-        listed = host.run(["loginctl", "list-sessions", "-o", "json"], timeout=TIMEOUT)
+        listed = patience.run(["loginctl", "list-sessions", "-o", "json"])
     if not listed.ok:
         return _without_logind(host, processes, listed.why)
     rows = parse_list(listed.stdout)
@@ -134,7 +134,7 @@ def find_sessions(host: Host, processes: Sequence[Process]) -> Found:
     graphical: list[Session] = []
     consoles: list[Session] = []
     for row in rows:
-        session, is_graphical = _session(row, _show(host, row.id))
+        session, is_graphical = _session(row, _show(patience, row.id))
         if session is not None:
             (graphical if is_graphical else consoles).append(session)
     graphical += _started_by_hand(consoles, graphical, processes)
@@ -148,11 +148,11 @@ def find_sessions(host: Host, processes: Sequence[Process]) -> Found:
     return Found()
 
 
-def _show(host: Host, identity: str) -> dict[str, str]:
+def _show(patience: Patience, identity: str) -> dict[str, str]:
     wanted = [word for name in PROPERTIES for word in ("-p", name)]
-    result = host.run(["loginctl", "show-session", identity, *wanted], timeout=TIMEOUT)
+    result = patience.run(["loginctl", "show-session", identity, *wanted])
     if not result.found:
-        result = host.run(["loginctl", "show-session", identity], timeout=TIMEOUT)
+        result = patience.run(["loginctl", "show-session", identity])
     return parse_properties(result.stdout) if result.ok else {}
 
 
