@@ -890,6 +890,13 @@ def test_nvme_tells_of_locking_where_sedutil_is_not_there(
     assert (value["state"], len(value["hardware"])) == (state, notes)
 
 
+def test_controller_of_an_nvme_disk_tells_of_locking(laptop: Laptop) -> None:
+    laptop.disk("nvme0n1", "nvme0n1p1").mount("/", "/dev/nvme0n1p1", "ext4", "8:1")
+    text = "/dev/nvme0 NVMe Acme\nLocking function (0x0002)\n    Locked = N, LockingEnabled = Y\n"
+    laptop.machine.command(["sedutil-cli", "--query", "/dev/nvme0"], text)
+    assert laptop.collect()["state"] == "unknown"
+
+
 # --- many of everything -----------------------------------------------------------------------
 
 

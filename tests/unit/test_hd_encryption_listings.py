@@ -282,6 +282,13 @@ def test_word_of_zfs_alone(tmp_path: Path, told: str, mapped: str, state: str) -
     assert states(found)["/"] == state
 
 
+def test_property_as_zfs_shows_it_to_people(tmp_path: Path) -> None:
+    machine = RecordedMachine(tmp_path).file("/proc/mounts", "tank/root / zfs rw 0 0\n")
+    text = "NAME       PROPERTY    VALUE        SOURCE\ntank/root  encryption  aes-256-ccm  -\n"
+    machine.command(["zfs", "get", "encryption", "tank/root"], text)
+    assert states(hd_encryption.collect(machine.host())) == {"/": "encrypted"}
+
+
 # --- any text at all --------------------------------------------------------------------------
 
 WORDS = [

@@ -40,9 +40,12 @@ def parse_discover(text: str) -> bool | None:
 
 def _is_locking(host: Host, disk: str) -> bool | None:
     """Whether a disk has locking enabled; None if no tool tells."""
-    result = host.run(["sedutil-cli", "--query", f"/dev/{disk}"])
-    if result.ok and (flags := parse_query(result.stdout)):
-        return flags.get("LockingEnabled", False)
+    # An NVMe disk is a part of its controller, which is what some ask: nvme0n1 of nvme0.
+    controller = re.sub(r"(nvme\d+)n\d+\Z", r"\1", disk)
+    for name in dict.fromkeys((disk, controller)):
+        result = host.run(["sedutil-cli", "--query", f"/dev/{name}"])
+        if result.ok and (flags := parse_query(result.stdout)):
+            return flags.get("LockingEnabled", False)
     if disk.startswith("nvme"):
         result = host.run(["nvme", "sed", "discover", f"/dev/{disk}"])
         return parse_discover(result.stdout) if result.ok else None

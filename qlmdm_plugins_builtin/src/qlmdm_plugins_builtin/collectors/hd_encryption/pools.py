@@ -63,20 +63,21 @@ def read_datasets(host: Host, names: Sequence[str]) -> dict[str, Dataset]:
     found: dict[str, Dataset] = {}
     problem = ""
     wide = "-o", "name,property,value"
+    asked = wanted[:_MOST_ASKED]
     attempts: list[list[str]] = [
         ["zfs", "get", "-H", "-p", "-t", "filesystem,volume", *wide, ",".join(_PROPERTIES)]
     ]
     attempts += [
         ["zfs", "get", "-H", "-p", "-o", "name,value", ",".join(_PROPERTIES), name]
-        for name in wanted[:_MOST_ASKED]
+        for name in asked
     ]
-    attempts += [["zfs", "get", "-H", "all", name] for name in wanted[:_MOST_ASKED]]
-    attempts += [["zfs", "get", "-H", "all"]]
-    for argv in attempts:
+    others = [["zfs", "get", "-H", what, name] for what in ("all", "encryption") for name in asked]
+    others += [["zfs", "get", "-H", what] for what in ("all", "encryption")]
+    for argv in [*attempts, *others]:
         if argv[-1] in found or all(name in found for name in wanted):
             continue
-        if problem and "all" in argv:
-            continue  # zfs answered, and that it can't: it would not with more words
+        if problem and argv in others:
+            continue  # zfs answered, and that it can't: it would not to other words
         result = host.run(argv)
         if "bad property list" in result.stderr or "invalid property" in result.stderr:
             # ZFS before 0.8 knows no encryption.
