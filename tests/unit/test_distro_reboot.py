@@ -17,6 +17,13 @@ from qlmdm_plugins_ubuntu.adapter import AptAdapter
 
 # --- Debian, Ubuntu ---------------------------------------------------------------------------
 
+KERNEL = (
+    "Linux version 6.1.0-30-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14)"
+    " 12.2.0, GNU ld (GNU Binutils for Debian) 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1"
+    " (2024-11-22)\n"
+)
+"""/proc/version of Debian 12; the version after "gcc-12" is not the kernel's."""
+
 
 def machine(path: Path, running: str, *installed: str) -> RecordedMachine:
     built = RecordedMachine(path).file("/proc/sys/kernel/osrelease", running + "\n")
@@ -100,7 +107,7 @@ def test_a_newer_build_of_the_same_release_counts(
     tmp_path: Path, installed: str, due: bool
 ) -> None:
     built = machine(tmp_path, "6.1.0-30-amd64", "6.1.0-30-amd64")
-    built.file("/proc/version", "Linux … #1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)\n")
+    built.file("/proc/version", KERNEL)
     argv = ["dpkg-query", "-W", f"-f={dpkg._FORMAT}", "linux-image-6.1.0-30-amd64"]
     built.command(argv, f"ii \t{installed}\n")
     assert AptAdapter().reboot_required(built.host()).required is due

@@ -75,7 +75,8 @@ def _newer(host: Host, running: str, newest: str) -> str:
         return f"kernel {newest} is installed, {running} runs"
     if running and newest == running:
         # Debian keeps the release while modules stay compatible, so a fix can leave it as it is.
-        built = _BUILT.search(_read(host, "/proc/version"))
+        # The compiler and the linker, which may be Debian's as well, are named before the "#1".
+        built = _BUILT.search(_read(host, "/proc/version").rpartition(" #")[2])
         installed = dpkg.package_version(host, f"linux-image-{running}") if built else None
         if built and installed and _bare(installed) != _bare(built[1]):
             return f"kernel {running} is installed as {installed}, {built[1]} runs"
