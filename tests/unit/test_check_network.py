@@ -65,7 +65,7 @@ def test_a_firewall_for_both_families_passes() -> None:
         ),
         (("off", "on"), {"installed": ["firewalld"]}, "systemctl enable --now firewalld"),
         (("off", "off"), {"installed": []}, "Install ufw or firewalld"),
-        (("on", "off"), {"front_end": "ufw"}, "IPV6=yes in /etc/default/ufw"),
+        (("on", "off"), {"front_end": "ufw"}, "/etc/default/ufw has IPV6=yes"),
         (("off", "off"), {"front_end": "ufw"}, "sudo ufw default deny incoming"),
         (("off", "off"), {"front_end": "firewalld"}, "--set-default-zone=public"),
         (("on", "off"), {"front_end": "nftables"}, "Give IPv6 the same rules"),

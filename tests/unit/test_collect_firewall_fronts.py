@@ -40,8 +40,10 @@ To                         Action      From
         ("deny", "IPV6=yes\n", "on", "on"),
         ("reject", 'IPV6="yes"\n', "on", "on"),
         ("allow", "IPV6=yes\n", "off", "off"),
-        ("deny", "IPV6=no\n", "on", "off"),
-        ("deny", "", "on", "off"),
+        # With IPV6=no, ufw sets a policy of drop there and makes no rules.
+        ("deny", "IPV6=no\n", "on", "on"),
+        ("allow", "IPV6=no\n", "off", "on"),
+        ("deny", "", "on", "on"),
         ("deny", None, "on", "on"),
     ],
 )

@@ -34,7 +34,7 @@ def mend_firewall(value: Mapping[str, JSON], opened: Sequence[str], os_info: JSO
     if "nixos" in names:
         return "Close it: networking.firewall.enable = true in configuration.nix"
     if front_end == "ufw" and list(opened) == ["ipv6"]:
-        return "Close it: set IPV6=yes in /etc/default/ufw, then sudo ufw reload"
+        return "Close it: see that /etc/default/ufw has IPV6=yes, then sudo ufw reload"
     if front_end == "ufw":
         return "Close it: sudo ufw default deny incoming, and see the rules: sudo ufw status"
     if front_end == "firewalld":

@@ -44,14 +44,16 @@ def ask_ufw(host: Host) -> FrontEnd | None:
     if rule := next((rule for rule in rules if not rule.ipv6), None):
         ipv4 = Finding("off", f"ufw is active, and lets everybody in: {rule.text}")
     if not _handles_ipv6(settings, said):
-        ipv6 = Finding("off", "/etc/default/ufw has no IPV6=yes: ufw leaves IPv6 alone")
+        ipv6 = Finding("on", "/etc/default/ufw has no IPV6=yes: ufw drops all that comes over IPv6")
     elif rule := next((rule for rule in rules if rule.ipv6), None):
         ipv6 = Finding("off", f"ufw is active, and lets everybody in: {rule.text}")
     return FrontEnd("ufw", ipv4, ipv6, active=True)
 
 
 def _handles_ipv6(settings: Mapping[str, str] | None, said: frontends.Ufw) -> bool:
-    """Whether ufw makes rules for IPv6: only if its settings say yes (`use_ipv6` in its backend).
+    """Whether ufw applies its rules to IPv6: only if its settings say yes (`use_ipv6` in its
+    backend). Else it sets the policy there to drop, and accepts the loopback device alone
+    (ufw-init-functions, "IPv6 support disabled but available in the kernel").
 
     It does not run without that file, and is delivered with IPV6=yes: that is what counts
     where the file is no part of a recording.
