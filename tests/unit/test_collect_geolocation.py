@@ -357,3 +357,27 @@ def test_no_text_breaks_a_reader_of_scans(text: str) -> None:
 @given(st.one_of(st.text(), st.dictionaries(st.text(), st.floats()).map(json.dumps)))
 def test_no_text_breaks_the_reader_of_answers(text: str) -> None:
     assert provider.parse(text).why
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a" * 100_000 + "\\",
+        "00:11:22:33:44:55 " * 6000,
+        "00:11:22:33:44:55 Infra 1 bit/s " * 3000,
+        " " * 100_000,
+        "Cell 01 - Address: 00:11:22:33:44:55 " * 3000,
+    ],
+)
+def test_long_lines_are_read_once(line: str) -> None:
+    for parse in (points.parse_iw, points.parse_nmcli, points.parse_wpa, points.parse_iwlist):
+        assert parse(line) == []
+
+
+def test_memory_that_makes_no_sense_is_none(tmp_path: Path) -> None:
+    machine = near(tmp_path, bss(FIRST), bss(SECOND))
+    machine.http("POST", URL, body=PLACE)
+    for kept in ({"value": 1, "bssids": 5, "at": 1}, {"value": 1, "bssids": [], "at": 10**400}):
+        host = machine.host()
+        host.recall = lambda kept=kept: kept  # type: ignore[method-assign, misc]
+        assert collect(host, ON)["state"] == "located"

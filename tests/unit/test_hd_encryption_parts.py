@@ -334,3 +334,44 @@ def test_deeply_nested_json_is_no_devices() -> None:
 )
 def test_live_media_are_known_by_what_they_boot_with(line: str, live: bool) -> None:
     assert volumes.is_live([], [], line) is live
+
+
+# --- long lines -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a" * 100_000,
+        "1" * 100_000,
+        'filesystem "x" has 1 policy ' * 5000,
+        "Locking function (\n" + "a " * 50_000,
+        "devid 1 path " * 8000,
+        ": 1 1 x" * 15_000,
+        "uuid:\n" + " " * 100_000,
+        "/" * 100_000,
+    ],
+)
+def test_long_lines_are_read_once(line: str) -> None:
+    for parse in (
+        mounts.parse_mountinfo,
+        mounts.parse_mounts,
+        mounts.parse_swaps,
+        mapper.parse_table,
+        mapper.parse_status,
+        mapper.parse_info,
+        pools.parse_zfs_get,
+        pools.parse_zpool_status,
+        pools.parse_btrfs_show,
+        pools.parse_bcachefs,
+        hardware.parse_query,
+        hardware.parse_discover,
+        directories.parse_fscrypt,
+        lsblk.parse,
+    ):
+        parse(line)
+
+
+def test_policies_are_counted_for_mount_points_with_any_name() -> None:
+    text = 'ext4 filesystem "/a "b" has c" has 1 protector and 12 policies.\n'
+    assert directories.parse_fscrypt(text) == {'/a "b" has c': 12}
