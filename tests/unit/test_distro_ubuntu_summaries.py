@@ -93,6 +93,12 @@ WORDS = {
         0,
         0,
     ),
+    "6 updates can be applied immediately.\n\nEnable ESM Apps to receive additional future "
+    "security updates.\n": (6, 0, 0),
+    "17 packages can be updated.\n": (17, None, 0),
+    # A login text that was shown twice.
+    "9 updates can be applied immediately.\n8 of these updates are standard security updates.\n"
+    "8 of these updates are standard security updates.\n": (9, 9, 0),
     "0 updates can be applied immediately.\n\n"
     "40 additional security updates can be applied with ESM Infra.\nLearn more\n": (0, 0, 40),
 }

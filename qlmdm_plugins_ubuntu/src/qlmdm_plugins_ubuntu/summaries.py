@@ -42,7 +42,7 @@ def parse_counts(text: str) -> Summary | None:
 # From apt_check.py of update-notifier, in the words of 16.04 ("packages can be updated"), 20.04
 # ("can be installed immediately") and later.
 _UPDATES = re.compile(
-    r"(\d{1,6}) (?:packages? can be updated|updates? can be (?:applied|installed) immediately)"
+    r"(\d{1,6}) (?:packages? can be updated|updates? can be (?:applied|installed) (immediately))"
 )
 _SECURITY = re.compile(
     r"(\d{1,6}) (?:of these )?updates? (?:is|are) (?:an? )?(?:standard |ESM \w+ )?security updates?"
@@ -61,14 +61,16 @@ def parse_words(text: str) -> Summary | None:
         line = line.strip()
         if found := _UPDATES.match(line):
             updates = int(found[1])
+            # Since 20.04, security updates are only told of where there are any.
+            security = 0 if found[2] else security
         elif found := _SECURITY.match(line):
             security = (security or 0) + int(found[1])
         elif found := _PRO.match(line):
             pro_only += int(found[1])
     if updates is None:
         return None
-    if security is None and (updates == 0 or "security" not in text):
-        security = 0  # it is only told if there are any
+    if security is not None:
+        security = min(security, updates)
     return Summary(updates=updates, security=security, pro_only=pro_only, old_lists=_OLD in text)
 
 
