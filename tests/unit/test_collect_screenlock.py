@@ -149,6 +149,14 @@ def test_screen_that_is_locked_just_now_shows_nothing(machine: Machine) -> None:
     assert locked(machine.collect()) == ("disabled", None)
 
 
+@pytest.mark.parametrize("user", ["gdm-greeter-2", "Debian-gdm", "greeter"])
+def test_login_screen_is_known_by_its_user_where_its_class_is_not_told(
+    tmp_path: Path, user: str
+) -> None:
+    machine = RecordedMachine(tmp_path).command(LIST, f"c1 60578 {user} seat0\n")
+    assert collect(machine.host())["state"] == "no_graphical_session"
+
+
 def test_all_users_must_lock_and_the_longest_delay_counts(machine: Machine) -> None:
     machine.login(2, "ada", 1000, Desktop="KDE").login(3, "bob", 1001, Desktop="KDE")
     machine.file("/home/ada/.config/kscreenlockerrc", "[Daemon]\nTimeout=10\n")

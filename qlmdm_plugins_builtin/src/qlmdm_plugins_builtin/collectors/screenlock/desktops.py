@@ -32,6 +32,7 @@ PROCESSES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("labwc", ("labwc",)),
     ("wayfire", ("wayfire",)),
     ("dwl", ("dwl",)),
+    ("mango", ("mango",)),
     ("weston", ("weston",)),
     ("kde", ("kwin_wayland", "kwin_x11")),
     ("i3", ("i3",)),
@@ -74,22 +75,25 @@ NAMES = {
     "openbox": "openbox", "lxde": "lxde", "lxqt": "lxqt", "lubuntu": "lxqt",
     "pantheon": "pantheon", "deepin": "deepin", "dde": "deepin", "ukui": "ukui",
     "cosmic": "cosmic", "pop-cosmic": "cosmic", "enlightenment": "enlightenment",
-    "phosh": "phosh",
+    "phosh": "phosh", "mango": "mango", "mangowc": "mango",
+    # Raspberry Pi OS
+    "lxde-pi": "lxde", "lxde-pi-x": "lxde", "rpd-x": "lxde", "lxde-pi-labwc": "labwc",
+    "rpd-labwc": "labwc", "lxde-pi-wayfire": "wayfire", "rpd-wayfire": "wayfire",
 }  # fmt: skip
 """What XDG_CURRENT_DESKTOP, XDG_SESSION_DESKTOP and the files of sessions call them."""
 
 BARE = frozenset(
     {
         "awesome", "bspwm", "dwl", "dwm", "fluxbox", "fvwm", "herbstluftwm", "hyprland", "i3",
-        "icewm", "jwm", "labwc", "lxde", "niri", "openbox", "qtile", "river", "spectrwm", "sway",
-        "wayfire", "windowmaker", "xmonad",
+        "icewm", "jwm", "labwc", "lxde", "mango", "niri", "openbox", "qtile", "river", "spectrwm",
+        "sway", "wayfire", "windowmaker", "xmonad",
     }
 )  # fmt: skip
 """Those that never lock by themselves: a program beside them has to."""
 
 WAYLAND_COMPOSITORS = (
-    "cosmic-comp", "dwl", "Hyprland", "hyprland", "kwin_wayland", "labwc", "niri", "phoc", "river",
-    "sway", "swayfx", "wayfire", "weston",
+    "cosmic-comp", "dwl", "Hyprland", "hyprland", "kwin_wayland", "labwc", "mango", "niri", "phoc",
+    "river", "sway", "swayfx", "wayfire", "weston",
 )  # fmt: skip
 
 LOCKER_PROGRAMS = (
@@ -121,7 +125,9 @@ def by_names(values: Sequence[str]) -> str | None:
     """The first desktop that is named: `Budgie:GNOME` is Budgie, `ubuntu:GNOME` is GNOME."""
     for value in values:
         for word in value.lower().replace(";", ":").split(":"):
-            known = NAMES.get(word.strip())
+            # Some say the file of the session, and who manages it.
+            name = word.strip().rsplit("/", 1)[-1].removesuffix(".desktop").removesuffix("-uwsm")
+            known = NAMES.get(name)
             if known is not None:
                 return known
     return None

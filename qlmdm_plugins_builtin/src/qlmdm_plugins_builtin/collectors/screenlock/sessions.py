@@ -156,6 +156,11 @@ def _show(patience: Patience, identity: str) -> dict[str, str]:
     return parse_properties(result.stdout) if result.ok else {}
 
 
+def _is_greeter(user: str) -> bool:
+    # GDM 49 makes users as it needs them: gdm-greeter, gdm-greeter-2.
+    return user in GREETERS or user.startswith("gdm-greeter")
+
+
 def _session(row: Row, shown: dict[str, str]) -> tuple[Session | None, bool]:
     """The session, if a person sits in it here, and whether it is known to be graphical.
 
@@ -166,7 +171,7 @@ def _session(row: Row, shown: dict[str, str]) -> tuple[Session | None, bool]:
     uid = int(shown["User"]) if _is_uid(shown.get("User", "")) else row.uid
     kind = shown.get("Class") or row.kind
     seat = shown.get("Seat", row.seat) or ""
-    if kind not in PERSONS and (kind is not None or user in GREETERS):
+    if kind not in PERSONS and (kind is not None or _is_greeter(user)):
         return None, False
     if shown.get("Remote") == "yes" or shown.get("State") == "closing" or not user:
         return None, False
@@ -208,7 +213,7 @@ def _unknown_to_logind(
     """Somebody who runs a desktop and has no session at all, as in a kiosk; empty if nobody."""
     for process in _showing(processes):
         user = process.user or _user_name(host, process.uid)
-        if user is not None and user not in known and user not in GREETERS and user != "root":
+        if user is not None and user not in known and not _is_greeter(user) and user != "root":
             return user
     return ""
 
@@ -269,7 +274,7 @@ def _without_logind(host: Host, processes: Sequence[Process], why: str) -> Found
     for process in [*_showing(processes), *lockers]:
         user = process.user or _user_name(host, process.uid)
         nobodys = nobodys or user is None
-        if user and user not in GREETERS:
+        if user and not _is_greeter(user):
             owners.add(process, user)
     if owners.by_user:
         return Found(tuple(owners.by_user.values()))
