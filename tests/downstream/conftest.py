@@ -85,12 +85,19 @@ def build_wheel(project: Path, folder: Path) -> Path:
 def environment(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes a fresh environment with the wheels that match these patterns; its bin folder.
 
-    `more` are wheels of others; `testing`: it has what the extra of that name declares, too.
+    `more` are wheels of others; `testing`: it has what the extra of that name declares, too;
+    `tools` are distributions that it has besides.
     The declared dependencies are links to those of the environment that runs the tests, so
     that nothing is downloaded; whatever else that has is not there.
     """
 
-    def make(patterns: Sequence[str], *, more: Sequence[Path] = (), testing: bool = False) -> Path:
+    def make(
+        patterns: Sequence[str],
+        *,
+        more: Sequence[Path] = (),
+        testing: bool = False,
+        tools: Sequence[str] = (),
+    ) -> Path:
         folder = tmp_path_factory.mktemp("downstream")
         fresh = folder / "with a space"
         venv.create(fresh, symlinks=True)
@@ -102,7 +109,9 @@ def environment(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
         links = folder / "dependencies"
         links.mkdir()
         extras = ("server", "testing") if testing else ("server",)
-        for name in dependencies([importlib.metadata.distribution("qlmdm-core")], *extras):
+        needed = dependencies([importlib.metadata.distribution("qlmdm-core")], *extras)
+        needed |= {*tools, *dependencies(list(map(importlib.metadata.distribution, tools)))}
+        for name in needed:
             distribution = importlib.metadata.distribution(name)
             for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
                 if not (links / top).exists():
