@@ -179,6 +179,15 @@ def test_an_address_becomes_another_of_its_kind(
     assert other.is_multicast == address.is_multicast
 
 
+def test_what_a_collector_asked_about_stays(tmp_path: Path) -> None:
+    machine = RecordedMachine(tmp_path / "m")
+    machine.command(["ip", "route", "get", "1.1.1.1"], "1.1.1.1 via 10.7.8.1 src 10.7.8.9\n")
+    folder, _ = renamed(machine, tmp_path)
+    told = ReplayHost(folder).run(["ip", "route", "get", "1.1.1.1"]).stdout
+    assert told.startswith("1.1.1.1 via 10.")
+    assert "10.7.8.9" not in told
+
+
 def test_a_version_is_no_address(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path / "m").command(["dpkg-query", "-W"], "chrome 10.7.8.9\n")
     machine.command(["ip", "addr"], "inet 10.7.8.10/24\n")

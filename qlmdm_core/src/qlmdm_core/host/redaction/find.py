@@ -79,9 +79,13 @@ def find(recording: Recording, files: Mapping[str, str]) -> Names:
     for command in recording.commands:
         for name in _nmcli_networks(command.argv, command.stdout):
             names.add("wifi", name)
+    # What a collector asked about is its own: which way leads to 1.1.1.1, say. With another
+    # name, a replay would not find the answer.
+    asked = {word for command in recording.commands for word in command.argv}
     for text in _network_texts(recording, files):
         for found in _ADDRESS.finditer(text):
-            names.add_address(found[0])
+            if found[0] not in asked:
+                names.add_address(found[0])
     return names
 
 
@@ -192,7 +196,6 @@ def _network_texts(recording: Recording, files: Mapping[str, str]) -> Iterator[s
         if _NETWORK_PROGRAMS.match(command.argv[0].rsplit("/", 1)[-1]):
             yield command.stdout
             yield command.stderr
-            yield " ".join(command.argv)
     for path, text in files.items():
         if path.startswith(_NETWORK_FILES) or os.path.basename(path) == "resolv.conf":
             yield text
