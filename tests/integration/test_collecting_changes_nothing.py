@@ -15,17 +15,11 @@ import pytest
 
 from qlmdm_core.client.spool import Spool
 from qlmdm_core.host.real import RealHost
+from qlmdm_core.plugins.check.traced import CALLS, is_change, is_connection, whole_calls
 from qlmdm_plugins_ubuntu import pending
 
 QLMDM_COLLECT = str(Path(sys.executable).parent / "qlmdm-collect")
 APT = ("/var/log/apt", "/var/cache/apt", "/var/lib/apt", "/var/lib/dpkg", "/etc/apt")
-CALLS = (
-    "open,openat,openat2,creat,truncate,unlink,unlinkat,rename,renameat,renameat2,link,linkat,"
-    "symlink,symlinkat,mkdir,mkdirat,rmdir,mknod,mknodat,chmod,fchmodat,chown,lchown,fchownat,"
-    "utimensat,setxattr,removexattr,mount,umount2,sethostname,connect,sendto"
-)
-OWN = (r"/dev/(null|tty|pts/\d+)", r"/proc/(self|\d+)/oom_score_adj", r"/sys/fs/cgroup/.*")
-"""What may be written to: nothing of it is on a disk. The cgroups are this run's own."""
 
 
 def under(folders: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
@@ -69,32 +63,7 @@ def changes(trace: str) -> list[str]:
 
     Failed calls count, too: elsewhere they may succeed.
     """
-    return [call for call in whole_calls(trace) if is_change(call)]
-
-
-def whole_calls(trace: str) -> Iterator[str]:
-    """The calls, each on one line; what was interrupted is put together."""
-    begun: dict[str, str] = {}
-    for line in trace.splitlines():
-        pid, _, call = line.partition(" ")
-        call = call.strip()
-        if call.endswith("<unfinished ...>"):
-            begun[pid] = call.removesuffix("<unfinished ...>")
-        elif resumed := re.match(r"<\.\.\. \w+ resumed>(.*)", call):
-            yield begun.pop(pid, "") + resumed[1]
-        elif not call.startswith(("+++", "---")):
-            yield call
-
-
-def is_change(call: str) -> bool:
-    name = call.partition("(")[0]
-    if name in ("connect", "sendto"):
-        return "AF_INET" in call and "htons(0)" not in call
-    if name.startswith("open") and not re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", call):
-        return False
-    if "O_TMPFILE" in call:
-        return False  # it has no name and is gone when it is closed
-    return not any(re.search(rf'"{own}"', call) for own in OWN)
+    return [call for call in whole_calls(trace) if is_change(call) or is_connection(call)]
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,33 @@ def test_a_good_client_plugin_keeps_all_rules(author: Author, tmp_path: Path) ->
     assert [rule for rule in states if states[rule] != {"ok"}] in ([], ["writes", "network"])
 
 
+def test_a_plugin_may_read_what_lies_beside_it(author: Author) -> None:
+    package = author.folder / "their_client"
+    package.mkdir(parents=True)
+    (package / "badges.txt").write_text("7")
+    write_distribution(
+        author.folder, "qlmdm-theirs", entry_points={CLIENT_GROUP: "their = their_client"}
+    )
+    source = GOOD_CLIENT.replace('host.read("/etc/their-badge")', "resources()")
+    source += """
+    def resources():
+        import importlib.resources
+        return importlib.resources.files(__name__).joinpath("badges.txt").read_text()
+"""
+    (package / "__init__.py").write_text(textwrap.dedent(source))
+    assert author.found()["host"][0]["state"] == "ok"
+
+
+def test_a_distribution_that_is_switched_off_is_tried_all_the_same(
+    author: Author, tmp_path: Path
+) -> None:
+    author.write(client=GOOD_CLIENT)
+    file = tmp_path / "settings.yml"
+    file.write_text("server_url: https://example.com\nplugins_off: [qlmdm-theirs]\n")
+    found = author.found("--settings", str(file), status=0)
+    assert "their_badge absent" in found["values"][0]["what"]
+
+
 def test_what_can_not_be_traced_is_not_said_to_be_well(author: Author) -> None:
     author.write(client=GOOD_CLIENT)
     done = author.run("qlmdm-theirs", PATH="/nonexistent")

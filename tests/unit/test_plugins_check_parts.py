@@ -29,6 +29,11 @@ from qlmdm_core.testing import ReplayHost
         ('7 unlink("/var/log/x") = -1 ENOENT (No such file or directory)', "writes"),
         ('7 connect(3, {sa_family=AF_INET, sin_port=htons(1), sin_addr="192.0.2.1"}', "network"),
         ('7 sendto(3, "x", 1, 0, {sa_family=AF_INET6, sin6_port=htons(53)}, 28) = 1', "network"),
+        ("7 sendmsg(3, {msg_name={sa_family=AF_INET, sin_port=htons(53)}, 16}, 0) = 1", "network"),
+        (
+            "7 sendmsg(3, {msg_name={sa_family=AF_NETLINK}, {rtm_family=AF_INET}}, 0) = 20",
+            "",
+        ),
         ('7 openat(AT_FDCWD, "/etc/passwd", O_RDONLY|O_CLOEXEC) = 8', ""),
         ('7 openat(AT_FDCWD, "/dev/null", O_RDWR) = 8', ""),
         ('7 openat(AT_FDCWD, "/tmp", O_RDWR|O_TMPFILE, 0600) = 8', ""),

@@ -46,7 +46,8 @@ def main() -> None:
     watch = Watch([os.path.realpath(path) for _, path in hosts])
     collectors: list[Collector] = []
     adapters: list[DistroAdapter] = []
-    for _, plugin in load_side(notes, distribution, CLIENT_GROUP, hookspec_module, loaded):
+    for entry, plugin in load_side(notes, distribution, CLIENT_GROUP, hookspec_module, loaded):
+        watch.allow(entry.target.partition(":")[0].strip())
         collectors += _ask(plugin, "qlmdm_register_collectors", loaded)
         adapters += _ask(plugin, "qlmdm_register_distros", loaded)
     notes.fact("collectors", [collector.name for collector in collectors])

@@ -35,9 +35,15 @@ class Watch:
     def __init__(self, own: Sequence[str]) -> None:
         """`own` are folders that may be read: those of recorded machines."""
         folders = [*own, *sys.path, sys.prefix, sys.base_prefix, *_LIBRARY]
-        self._free = tuple(os.path.realpath(folder) for folder in folders if folder)
+        self._free = {os.path.realpath(folder) for folder in folders if folder}
         self._found: list[str] | None = None
         sys.addaudithook(self._notice)
+
+    def allow(self, module: str) -> None:
+        """What lies beside a module may be read: its data, and what is yet to be imported."""
+        file = getattr(sys.modules.get(module.partition(".")[0]), "__file__", None)
+        if file and os.path.basename(file) == "__init__.py":
+            self._free.add(os.path.dirname(os.path.realpath(file)))
 
     def during(self, function: Callable[[], object]) -> list[str]:
         """Call it; what it did that a host should have done for it, each once."""

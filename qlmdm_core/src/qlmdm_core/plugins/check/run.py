@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qlmdm_core.errors import UsageError
@@ -51,7 +51,10 @@ def check_distribution(
     set). Collectors run on the present machine, or on the recorded one in `replay`. Raises
     `UsageError` if there is no such distribution. Only for a process without other children.
     """
-    everything = {side: discover(group) for side, (group, _) in SIDES.items()}
+    everything = {
+        side: _enabled(discover(group, frozenset(settings[side].core.plugins_off)), name)
+        for side, (group, _) in SIDES.items()
+    }
     own = {
         side: [e for e in entries if normalised(e.distribution) == normalised(name)]
         for side, entries in everything.items()
@@ -119,6 +122,15 @@ def _find(
         replay=os.path.abspath(replay) if replay else None,
     )
     yield from trace(traced)
+
+
+def _enabled(entries: Sequence[PluginEntry], name: str) -> list[PluginEntry]:
+    """The entries, those of the distribution switched on: it is to be tried before it is used."""
+    wanted = normalised(name)
+    return [
+        replace(entry, disabled=False) if normalised(entry.distribution) == wanted else entry
+        for entry in entries
+    ]
 
 
 def _is_of(report: Report, distribution: str) -> bool:

@@ -25,14 +25,20 @@ from qlmdm_core.settings import Loaded
 SECONDS = 600.0
 NO_ADAPTER = 40
 """The exit status of what is traced, if there was nothing to ask."""
-CALLS = (
-    "open,openat,openat2,creat,truncate,unlink,unlinkat,rename,renameat,renameat2,link,linkat,"
-    "symlink,symlinkat,mkdir,mkdirat,rmdir,mknod,mknodat,chmod,fchmodat,chown,lchown,fchownat,"
-    "utimensat,setxattr,removexattr,mount,umount2,sethostname,connect,sendto"
+CALLS = ",".join(
+    f"?{call}"  # strace(1): where the kernel has no such call, it is passed over
+    for call in (
+        *("open", "openat", "openat2", "creat", "truncate", "mknod", "mknodat", "mount", "umount2"),
+        *("unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir"),
+        *("link", "linkat", "symlink", "symlinkat", "chmod", "fchmodat", "fchmodat2"),
+        *("chown", "lchown", "fchownat", "utime", "utimes", "futimesat", "utimensat"),
+        *("setxattr", "lsetxattr", "removexattr", "lremovexattr", "sethostname"),
+        *("connect", "sendto", "sendmsg", "sendmmsg"),
+    )
 )
 _OWN = (r"/dev/(null|tty|pts/\d+)", r"/proc/(self|\d+)/oom_score_adj", r"/sys/fs/cgroup/.*")
 """What may be written to: nothing of it is on a disk, and the cgroups are those of the run."""
-_CONNECTS = ("connect", "sendto")
+_CONNECTS = ("connect", "sendto", "sendmsg", "sendmmsg")
 _MOST = 3
 
 
@@ -172,7 +178,7 @@ def _broken(rule: str, calls: Sequence[str]) -> Iterator[str]:
 def is_connection(call: str) -> bool:
     """Whether a call reaches for another machine (or a service of this one, by its port)."""
     name = call.partition("(")[0]
-    return name in _CONNECTS and "AF_INET" in call and "htons(0)" not in call
+    return name in _CONNECTS and "sa_family=AF_INET" in call and "htons(0)" not in call
 
 
 def is_change(call: str) -> bool:
