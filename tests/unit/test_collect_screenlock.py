@@ -805,6 +805,11 @@ def test_xautolock_takes_what_is_not_said_from_the_x_resources(machine: Machine)
     )
 
 
+def test_xidlehook_of_old_names_the_kind_of_timer(machine: Machine) -> None:
+    argv = ["xidlehook", "--timer", "primary", "60", "slock", ""]
+    assert locked(machine.login(Desktop="bspwm").runs(*argv).collect()) == ("enabled", 60)
+
+
 def test_xidlehook_counts_from_the_timer_before(machine: Machine) -> None:
     argv = ["xidlehook", "--timer", "60", "xset dpms force off", "", "--timer", "240", "slock", ""]
     assert locked(machine.login(Desktop="bspwm").runs(*argv).collect()) == ("enabled", 300)

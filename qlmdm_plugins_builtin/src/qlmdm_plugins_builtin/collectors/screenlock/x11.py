@@ -193,7 +193,8 @@ def xidlehook(place: Place, process: Process) -> IdleDaemon:
     """xidlehook: `--timer SECONDS COMMAND CANCELLER`, each counted from the one before."""
     if process.argv is None:
         return IdleDaemon(name="xidlehook", doubt="the arguments of xidlehook can't be read")
-    words = list(process.argv[1:])
+    # Before 0.7, a kind of timer stood before the seconds.
+    words = [word for word in process.argv[1:] if word not in ("primary", "normal")]
     rules: list[Rule] = []
     total = 0
     for at, word in enumerate(words):
