@@ -149,7 +149,8 @@ def _record(guest: Guest, machine: Machine, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["tar", "-xzf", "-", "-C", folder], input=packed, check=True)
         recording = Path(folder)
-        _finish(recording, note_of(machine))
+        _write_note(recording, note_of(machine))
+        _remove_empty(recording)
         _check_size(machine.name, recording)
         _check_whole(machine.name, json.loads(printed), recording)
         place = target / machine.name
@@ -171,12 +172,15 @@ def note_of(machine: Machine) -> str:
     return ". ".join([where, *done]) + "."
 
 
-def _finish(recording: Path, note: str) -> None:
-    """Write the note, and leave out what git does not keep."""
+def _write_note(recording: Path, note: str) -> None:
     path = recording / "machine.json"
     described = json.loads(path.read_text())
     described["note"] = note
     path.write_text(json.dumps(described, indent=1) + "\n")
+
+
+def _remove_empty(recording: Path) -> None:
+    """Leave out what git does not keep."""
     folders = [p for p in (recording / "files").rglob("*") if p.is_dir() and not p.is_symlink()]
     for folder in sorted(folders, reverse=True):
         if not any(folder.iterdir()):
@@ -212,6 +216,7 @@ def _judge(machine: Machine, target: Path, collectors: corpus.Collectors) -> boo
     for line in lines:
         print(f"{machine.name}: {line}", flush=True)
     if not lines:
+        _write_note(recorded.path, note_of(machine))
         recorded.expect(report)
     return not lines
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from families import RECIPES
 
 MACHINES = Path(__file__).resolve().parents[3] / "tests" / "machines"
-KEPT = ("expected.json", "settings.yml")
+KEPT = ("expected.json",)
 
 
 def main() -> int:

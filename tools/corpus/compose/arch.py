@@ -297,8 +297,8 @@ RECIPES = (
     ),
     Recipe(
         "manjaro-plain-swap",
-        "Manjaro with KDE Plasma: / on LUKS 1, swap in plain; ufw without IPv6, which it then drops; pacman's"
-        " databases are damaged",
+        "Manjaro with KDE Plasma: / on LUKS 1, swap in plain; ufw without IPv6, which it"
+        " then drops; pacman's databases are damaged",
         "https://wiki.manjaro.org/ and ufw(8)",
         _manjaro,
     ),

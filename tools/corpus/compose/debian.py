@@ -5,6 +5,7 @@ from __future__ import annotations
 import desktops as d
 import network_services as n
 import packages as p
+import products
 import releases
 from disks import Disks
 from machine import Machine, Recipe
@@ -51,6 +52,7 @@ def _two_users(m: Machine) -> None:
     d.gnome(m, two, lock=False)
     n.ufw(m, incoming="allow")
     n.sshd(m, "ssh.service", effective={"permitrootlogin": "no", "passwordauthentication": "no"})
+    products.prey(m)
     p.apt(m, OPENSSL, archives=BOOKWORM)
     p.debian_kernel(m, "6.1.0-41-amd64")
 
@@ -121,9 +123,40 @@ def _server(m: Machine) -> None:
     )
     n.visitors(m, "root", "dave", permitrootlogin="yes", passwordauthentication="no")
     p.apt(m, archives=[("deb.debian.org_debian_dists_bookworm", 1)])
+    query = "-f=${db:Status-Abbrev}\\t${Package}\\t${Version}\\t${Architecture}\\n"
+    m.command(("dpkg-query", "-W", query), INSTALLED)
+    m.file("/etc/ssl/example/www.pem", CERTIFICATE)
     m.file("/etc/apt/sources.list", "deb http://deb.debian.org/debian bookworm main\n")
     p.debian_kernel(m, "6.1.0-41-amd64")
 
+
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBQDCB6KADAgECAgISZzAKBggqhkjOPQQDAjAaMRgwFgYDVQQDDA93d3cuZXhh
+bXBsZS5vcmcwHhcNMjYwOTAxMDAwMDAwWhcNMjYxMjAzMDAwMDAwWjAaMRgwFgYD
+VQQDDA93d3cuZXhhbXBsZS5vcmcwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASP
+SieBYO+GR3Yx01S1fQ8+V2gieKJuCDJ0evMHmU2s4/NM4UvGT4cVbKd+BBV5bq3N
+8WJ7SNSfuMlRxvRFIRP4ox4wHDAaBgNVHREEEzARgg93d3cuZXhhbXBsZS5vcmcw
+CgYIKoZIzj0EAwIDRwAwRAIgBcTv5CATKpTVCKFb2c0Jn7+/gQW9CX80ZMZdFP9j
+Tv8CIAgwuNjaeubcnu7Osa2MgUbFrEMVaf9BYURTZBDHPCmy
+-----END CERTIFICATE-----
+"""
+"""Made for this machine, of a key that was thrown away; good until 2026-12-03."""
+INSTALLED = """\
+ii \tbash\t5.2.15-2+b9\tamd64
+hi \tlibc6\t2.36-9+deb12u13\tamd64
+ii \tlibc6\t2.36-9+deb12u13\ti386
+ii \ttzdata\t2025b-0+deb12u2\tall
+rc \ttelnetd\t0.17+2.4-2\tamd64
+"""
+SETTINGS = """\
+# What is off unless a site asks for it.
+plugins:
+  packages:
+    enabled: true
+  certificates:
+    files: [/etc/ssl/example/*.pem]
+"""
 
 RECIPES = (
     Recipe(
@@ -147,5 +180,6 @@ RECIPES = (
         " reject; one user may use a password; no security archive is configured",
         "sshd_config(5), iptables-save(8) and sources.list(5)",
         _server,
+        settings=SETTINGS,
     ),
 )

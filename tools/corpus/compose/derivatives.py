@@ -5,6 +5,7 @@ from __future__ import annotations
 import desktops as d
 import network_services as n
 import packages as p
+import products
 import releases
 from debian import BOOKWORM
 from disks import Disks
@@ -167,6 +168,7 @@ def _mint(m: Machine) -> None:
     d.cinnamon(m, session, idle=0)
     n.ufw(m, active=False)
     n.sshd(m)
+    products.prey(m, up=False, registered=False)
     noble = [
         ("archive.ubuntu.com_ubuntu_dists_noble-updates", 20.0),
         ("security.ubuntu.com_ubuntu_dists_noble-security", 20.0),

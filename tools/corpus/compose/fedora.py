@@ -5,6 +5,7 @@ from __future__ import annotations
 import desktops as d
 import network_services as n
 import packages as p
+import products
 import releases
 from disks import Block, Disks
 from machine import Machine, Recipe
@@ -190,6 +191,7 @@ def _rocky_open(m: Machine) -> None:
     d.gnome(m, session, lockdown=True)
     n.firewalld(m, "trusted", WIRED.name, target="ACCEPT", old=True)
     n.sshd(m, "sshd.service", effective={"authenticationmethods": "publickey,password"})
+    products.eset(m, product=products.SERVER, engine="33901 (20261030)")
     p.dnf(
         m,
         "openssl.x86_64  1:3.2.2-7.el9  baseos",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import desktops as d
 import network_services as n
 import releases
-from disks import Disks
+from disks import Disks, zfs
 from machine import Machine, Recipe
 from system import LATITUDE, THINKPAD, TOWER, WIFI, WIRED, hardware, network, people, system
-from ubuntu import zfs
 
 
 def _nixos(m: Machine) -> None:

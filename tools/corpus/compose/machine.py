@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from qlmdm_core.testing import RecordedMachine
 
@@ -27,6 +28,13 @@ class Machine(RecordedMachine):
         self.systemd = True
         """Whether systemd runs there: parts then answer for systemctl and loginctl."""
         self._pid = 900
+
+    def command(self, argv: Sequence[str], stdout: str = "", **how: Any) -> Machine:
+        """A command that answers, in the place of an earlier answer to the same question."""
+        asked = [list(argv), how.get("user")]
+        self._commands = [e for e in self._commands if [e["argv"], e["user"]] != asked]
+        super().command(argv, stdout, **how)
+        return self
 
     def pid(self) -> int:
         """A process id that no other process of the machine has."""
@@ -70,10 +78,15 @@ class Recipe:
     """The documentation that its answers were written after."""
     build: Callable[[Machine], None]
     root: bool = True
+    settings: str = ""
+    """The client's settings for it, if they are not the usual ones."""
 
     def make(self, folder: Path) -> Path:
         """Write the machine into a folder of its name; the folder."""
         note = f"composed: {self.what}; after {self.source}"
         machine = Machine(folder / self.name, note=note, root=self.root)
         self.build(machine)
-        return machine.write()
+        path = machine.write()
+        if self.settings:
+            (path / "settings.yml").write_text(self.settings, encoding="utf-8")
+        return path

@@ -5,8 +5,9 @@ from __future__ import annotations
 import desktops as d
 import network_services as n
 import packages as p
+import products
 import releases
-from disks import Disks
+from disks import Disks, zfs
 from machine import Machine, Recipe
 from system import (
     LATITUDE,
@@ -94,6 +95,8 @@ def _noble_laptop(m: Machine) -> None:
     d.gnome(m, session)
     n.ufw(m)
     n.sshd(m)
+    products.eset(m)
+    products.management_agent(m)
     p.apt(m, archives=NOBLE, phased=["snapd"], policy=PHASED)
     p.restart_mark(m, due=False)
 
@@ -127,6 +130,8 @@ def _jammy_desktop(m: Machine) -> None:
         config="PasswordAuthentication yes\nPermitRootLogin yes\n",
         effective={"permitrootlogin": "yes"},
     )
+    products.eset(m, version="10.3.5.0", engine="31040 (20250412)", up=False, licence="Expired")
+    products.management_agent(m, up=False, contact_days_ago=200)
     p.apt(m, CURL, TZDATA, archives=JAMMY, held=["firefox"])
     p.restart_mark(m, due=True)
 
@@ -175,32 +180,6 @@ def _noble_zfs(m: Machine) -> None:
     p.restart_mark(m, due=False)
 
 
-def zfs(machine: Machine, encryption: dict[str, str], pools: dict[str, str]) -> None:
-    """What zfs(8) and zpool(8) say: the data sets' encryption, and the pools' disks."""
-    lines = []
-    for name, value in encryption.items():
-        status = "available" if value != "off" else "-"
-        lines += [f"{name}\tencryption\t{value}", f"{name}\tkeystatus\t{status}"]
-    argv = (
-        "zfs",
-        "get",
-        "-H",
-        "-p",
-        "-t",
-        "filesystem,volume",
-        "-o",
-        "name,property,value",
-        "encryption,keystatus",
-    )
-    machine.command(argv, "".join(line + "\n" for line in lines))
-    shown = [
-        f"  pool: {pool}\n state: ONLINE\nconfig:\n\n\tNAME  STATE  READ WRITE CKSUM\n"
-        f"\t{pool}  ONLINE  0 0 0\n\t  {disk}  ONLINE  0 0 0\n\nerrors: No known data errors\n"
-        for pool, disk in pools.items()
-    ]
-    machine.command(("zpool", "status", "-LP"), "\n".join(shown))
-
-
 def _xenial_unity(m: Machine) -> None:
     system(m, releases.UBUNTU_16, secure_boot=None)
     hardware(m, LATITUDE)
@@ -241,6 +220,7 @@ def _xenial_unity(m: Machine) -> None:
     m.program("/usr/sbin/ufw")
     m.command(("ufw", "status", "verbose"), "Status: inactive\n")
     n.sshd(m)
+    products.eset_4(m, updated_days_ago=1)
     p.apt(m, archives=[("security.ubuntu.com_ubuntu_dists_xenial-security", 40)])
     p.restart_mark(m, due=False)
 
@@ -272,6 +252,7 @@ def _noble_unprivileged(m: Machine) -> None:
         "ssh.service",
         config=SSHD_CONFIG,
     )
+    products.eset(m)
     p.apt(m, archives=NOBLE)
     p.restart_mark(m, due=False)
 
