@@ -91,9 +91,16 @@ def test_out_of_date(changes: dict[str, JSON], verdict: str) -> None:
     assert judge("eset-out-of-date", {**FULL, **changes}).state == verdict
 
 
+def test_the_old_product_is_updated_by_its_own_program() -> None:
+    old = {"state": "running", "up_to_date": False, "evidence": {"unit": "esets.service"}}
+    assert judge("eset-out-of-date", old).message.endswith("sudo /opt/eset/esets/sbin/esets_update")
+
+
 def test_the_messages_say_the_evidence_and_what_to_type() -> None:
     assert "Install ESET Endpoint Antivirus" in judge("eset-absent", {"state": "absent"}).message
-    assert "agent installer" in judge("eraagent-absent", {"state": "absent"}).message
+    assert "sudo sh ./eea.x86_64.bin" in judge("eset-absent", {"state": "absent"}).message
+    message = judge("eraagent-absent", {"state": "absent"}).message
+    assert "sudo sh ./PROTECTAgentInstaller.sh" in message
     assert judge("eset-stopped", {**FULL, "state": "stopped"}).message == (
         "ESET Endpoint Antivirus 12.1.3.0 is installed but not running (eea.service is "
         "inactive). Start it: sudo systemctl enable --now eea.service"

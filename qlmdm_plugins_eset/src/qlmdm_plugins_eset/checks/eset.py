@@ -61,11 +61,17 @@ def checks(policy: EsetPolicy) -> list[AuditCheck]:
 
 
 _ABSENT = {
-    "eset": "no ESET antivirus is installed. Install ESET Endpoint Antivirus or Server Security",
-    "eraagent": "the ESET Management Agent is not installed. Run the agent installer that ESET "
-    "PROTECT makes",
+    "eset": "no ESET antivirus is installed. Install ESET Endpoint Antivirus: "
+    "sudo sh ./eea.x86_64.bin, or on a server ESET Server Security: sudo sh ./efs.x86_64.bin",
+    "eraagent": "the ESET Management Agent is not installed. Run the installer that ESET PROTECT "
+    "makes: sudo sh ./PROTECTAgentInstaller.sh",
 }
 _NAMES = {"eset": "the ESET antivirus", "eraagent": "the ESET Management Agent"}
+_UPDATES = {
+    "eea.service": "/opt/eset/eea/bin/upd --update",
+    "efs.service": "/opt/eset/efs/bin/upd --update",
+    "esets.service": "/opt/eset/esets/sbin/esets_update",
+}
 _UNITS = {"eset": "eea.service", "eraagent": "eraagent.service"}
 
 
@@ -136,10 +142,10 @@ def judge_out_of_date(client: ClientView, now: datetime) -> Verdict:  # noqa: AR
         return Verdict(state="unknown", message=message, evidence=_evidence(value))
     engine = " ".join(filter(None, ("the detection engine", _text(value, "engine_version"))))
     day = _text(value, "engine_date")
-    folder = "efs" if _unit(value) == "efs.service" else "eea"
+    update = _UPDATES.get(_unit(value), _UPDATES["eea.service"])
     message = f"{engine} of {_name('eset', value)} is "
     message += f"of {day}, more than two days old" if day else "more than two days old"
-    message += f". Update it: sudo /opt/eset/{folder}/bin/upd --update"
+    message += f". Update it: sudo {update}"
     return Verdict(state="fail", message=message, evidence=_evidence(value))
 
 
