@@ -164,7 +164,7 @@ def test_the_issues_are_shown_as_they_would_be_mailed(played: Playing) -> None:
         "carol-arch",
         "dave-partly-unknown",
     }
-    assert told.count("bob-desktop") == 12
+    assert told.count("bob-desktop") == 13
 
 
 def test_the_readme_shows_what_is_printed(played: Playing) -> None:
