@@ -79,7 +79,10 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Strict types over everything that is installed, by mypy."""
     install(session, *TYPE_TOOLS, projects=True)
-    session.run("mypy", *map(str, sorted(ROOT.glob("qlmdm_*/src"))), "tools", "examples")
+    sources = [*map(str, sorted(ROOT.glob("qlmdm_*/src"))), "tools", "examples"]
+    # Two programs that are folders have a __main__ each; mypy takes one at a time.
+    session.run("mypy", *sources, "--exclude", "tools/corpus/compose/")
+    session.run("mypy", "tools/corpus/compose")
 
 
 @nox.session(python=PYTHONS)
