@@ -320,32 +320,6 @@ class Disks:
         return f"c0ffee00-0000-4000-8000-{self._next('uuid') + 1:012d}"
 
 
-def zfs(machine: Machine, encryption: dict[str, str], pools: dict[str, str]) -> None:
-    """What zfs(8) and zpool(8) say: the data sets' encryption, and the pools' disks."""
-    lines = []
-    for name, value in encryption.items():
-        status = "available" if value != "off" else "-"
-        lines += [f"{name}\tencryption\t{value}", f"{name}\tkeystatus\t{status}"]
-    argv = (
-        "zfs",
-        "get",
-        "-H",
-        "-p",
-        "-t",
-        "filesystem,volume",
-        "-o",
-        "name,property,value",
-        "encryption,keystatus",
-    )
-    machine.command(argv, "".join(line + "\n" for line in lines))
-    shown = [
-        f"  pool: {pool}\n state: ONLINE\nconfig:\n\n\tNAME  STATE  READ WRITE CKSUM\n"
-        f"\t{pool}  ONLINE  0 0 0\n\t  {disk}  ONLINE  0 0 0\n\nerrors: No known data errors\n"
-        for pool, disk in pools.items()
-    ]
-    machine.command(("zpool", "status", "-LP"), "\n".join(shown))
-
-
 def _escape(text: str) -> str:
     r"""Blanks and their like as the kernel writes them: `\040` (proc_pid_mountinfo(5))."""
     return re.sub(r"[ \t\n\\]", lambda match: f"\\{ord(match.group()):03o}", text)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import desktops as d
 import network_services as n
 import releases
-from disks import Disks, zfs
+from disks import Disks
 from machine import Machine, Recipe
+from pools import zfs
 from system import LATITUDE, THINKPAD, TOWER, WIFI, WIRED, hardware, network, people, system
 
 

@@ -7,8 +7,9 @@ import network_services as n
 import packages as p
 import products
 import releases
-from disks import Disks, zfs
+from disks import Disks
 from machine import Machine, Recipe
+from pools import zfs
 from system import (
     LATITUDE,
     THINKPAD,
