@@ -16,7 +16,7 @@ import pytest
 from qlmdm_core.client.spool import Spool
 from qlmdm_core.host.real import RealHost
 from qlmdm_core.plugins.check.traced import CALLS, is_change, is_connection, whole_calls
-from qlmdm_plugins_ubuntu import pending
+from qlmdm_plugins_ubuntu import commands, pending
 
 QLMDM_COLLECT = str(Path(sys.executable).parent / "qlmdm-collect")
 APT = ("/var/log/apt", "/var/cache/apt", "/var/lib/apt", "/var/lib/dpkg", "/etc/apt")
@@ -45,11 +45,11 @@ def test_apt_keeps_no_cache_for_us(tmp_path: Path) -> None:
     names = {"Dir::Cache": f"{tmp_path}/", "Dir::Log": f"{tmp_path}/"}
     names |= {"Dir::Cache::pkgcache": "p.bin", "Dir::Cache::srcpkgcache": "s.bin"}
     configured = tuple(f"-o{name}={value}" for name, value in names.items())
-    program, *rest = pending.SIMULATIONS[0]
+    program, *rest = commands.SIMULATIONS[0]
     subprocess.run((program, *configured, *rest), check=True, capture_output=True)
     assert os.listdir(tmp_path) == []
     asked = ("policy", "apt")
-    subprocess.run(("apt-cache", *configured, *pending.CHANGE_NOTHING, *asked), check=True)
+    subprocess.run(("apt-cache", *configured, *commands.CHANGE_NOTHING, *asked), check=True)
     assert os.listdir(tmp_path) == []
     subprocess.run(("apt-cache", *configured, *asked), check=True, capture_output=True)
     assert sorted(os.listdir(tmp_path)) == ["p.bin", "s.bin"]

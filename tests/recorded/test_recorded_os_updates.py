@@ -21,7 +21,7 @@ from qlmdm_plugins_arch.adapter import PacmanAdapter
 from qlmdm_plugins_arch.settings import ArchSettings
 from qlmdm_plugins_builtin.collectors import os_updates
 from qlmdm_plugins_ubuntu.adapter import AptAdapter
-from qlmdm_plugins_ubuntu.pending import SIMULATIONS
+from qlmdm_plugins_ubuntu.commands import SIMULATIONS
 
 FOLDER = os.environ.get("QLMDM_RECORDED")
 pytestmark = pytest.mark.skipif(

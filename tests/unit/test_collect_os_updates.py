@@ -12,7 +12,7 @@ from qlmdm_core.api import JSON, Host, InstalledPackages, Reboot, ReleaseUpgrade
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_plugins_builtin.collectors import os_updates
 from qlmdm_plugins_ubuntu.adapter import AptAdapter
-from qlmdm_plugins_ubuntu.pending import SIMULATIONS
+from qlmdm_plugins_ubuntu.commands import SIMULATIONS
 
 
 class Answers:

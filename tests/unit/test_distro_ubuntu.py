@@ -13,7 +13,7 @@ from qlmdm_core.api import Host, Updates
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_plugins_ubuntu import apt, dpkg, lists, releases, upgrader
 from qlmdm_plugins_ubuntu.adapter import AptAdapter
-from qlmdm_plugins_ubuntu.pending import SIMULATIONS
+from qlmdm_plugins_ubuntu.commands import SIMULATIONS
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
 DAY = 86400

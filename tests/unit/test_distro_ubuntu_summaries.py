@@ -14,8 +14,8 @@ from qlmdm_core.api import Updates
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_plugins_ubuntu import lists, summaries, upgrader
 from qlmdm_plugins_ubuntu.adapter import AptAdapter
+from qlmdm_plugins_ubuntu.commands import CHANGE_NOTHING, SIMULATIONS, UNPHASED
 from qlmdm_plugins_ubuntu.otherwise import APT_CHECK
-from qlmdm_plugins_ubuntu.pending import CHANGE_NOTHING, SIMULATIONS, UNPHASED
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
 NOBLE = (
@@ -194,6 +194,7 @@ The following packages have been kept back:
   alpha
 0 upgraded, 0 newly installed, 0 to remove and 2 not upgraded.
 """
+BETA = "Inst beta [1] (2 Ubuntu:24.04/noble-updates [amd64])\n"
 POLICY = """alpha:
   Installed: 1
   Candidate: 2
@@ -208,7 +209,10 @@ POLICY = """alpha:
 @pytest.mark.parametrize(
     ("suite", "unphased", "state"),
     [
-        ("updates", "Inst alpha [1] (2 Ubuntu:24.04/noble-updates [amd64])\n", "up_to_date"),
+        ("updates", BETA + "Inst alpha [1] (2 Ubuntu:24.04/noble-updates [amd64])\n", "up_to_date"),
+        # It is kept back for another reason.
+        ("updates", BETA, "updates_available"),
+        # That is no answer: what was phased still is.
         ("updates", "", "unknown"),
         ("security", "", "updates_available"),
     ],

@@ -10,37 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from qlmdm_core.api import CommandResult, Host
-from qlmdm_plugins_ubuntu import apt, otherwise
-
-CHANGE_NOTHING = ("-oDir::Log::Planner=", "-oDir::Cache::pkgcache=", "-oDir::Cache::srcpkgcache=")
-"""Run by root, even a simulation replaces /var/log/apt/eipp.log.xz, and any question may write
-the caches below /var/cache/apt anew. An empty name keeps apt from that (apt.conf(5) says so of
-the caches, and apt-pkg/edsp.cc does it for the log). Written in one word each: a replay takes
-words that begin with "-" for unimportant."""
-_SIMULATE = ("-s", "-o", "Debug::NoLocking=1", "-o", "APT::Get::Show-User-Simulation-Note=no")
-SIMULATIONS = (
-    ("apt-get", *CHANGE_NOTHING, *_SIMULATE, "dist-upgrade"),
-    ("apt-get", *_SIMULATE, "dist-upgrade"),
-    ("apt-get", "-s", "dist-upgrade"),
-    ("apt-get", "-s", "full-upgrade"),
-    ("apt-get", "-s", "-o", "Debug::NoLocking=true", "dist-upgrade"),
-    ("apt-get", "-s", "upgrade"),
-    ("apt-get", "-s", "-o", "Debug::NoLocking=true", "upgrade"),
-    ("apt", "-s", "full-upgrade"),
-    ("apt", "-s", "upgrade"),
-)
-"""How to ask for a simulated upgrade. The first one is asked on any live machine; the others
-are for recordings, older ones or made by hand, that hold the same question in other words."""
-
-UNPHASED = (
-    "apt-get",
-    *CHANGE_NOTHING,
-    "-s",
-    "-oDebug::NoLocking=1",
-    "-oAPT::Get::Show-User-Simulation-Note=no",
-    "-oAPT::Get::Always-Include-Phased-Updates=true",
-    "dist-upgrade",
-)
+from qlmdm_plugins_ubuntu import apt, commands, otherwise
+from qlmdm_plugins_ubuntu.kept import KeptBack, sort_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +41,7 @@ def ask(host: Host) -> Pending:
     if not simulation.understood:
         return Pending(problem="apt-get simulated an upgrade and said nothing about it")
     held = _held(host)
-    kept = _kept_back(host, simulation, held)
+    kept = sort_out(host, simulation, held)
     left_alone = len(simulation.kept_back) + len(simulation.phased)
     shown = len(simulation.upgrades)
     upgraded = max(shown, simulation.upgraded or 0, len(simulation.named))
@@ -88,7 +59,7 @@ def ask(host: Host) -> Pending:
     )
 
 
-def _notes(simulation: apt.Simulation, kept: _KeptBack) -> Iterable[str]:
+def _notes(simulation: apt.Simulation, kept: KeptBack) -> Iterable[str]:
     if simulation.unfinished:
         yield (
             f"{simulation.unfinished} packages are not fully installed or removed; "
@@ -107,21 +78,7 @@ def _notes(simulation: apt.Simulation, kept: _KeptBack) -> Iterable[str]:
 
 
 def _simulate(host: Host) -> CommandResult:
-    return _first_found(host, SIMULATIONS, timeout=90.0)
-
-
-def _apt(host: Host, program: str, *words: str, timeout: float = 10.0) -> CommandResult:
-    """Ask a program of apt, which changes nothing."""
-    # The second spelling is for recordings, where the first may be like several.
-    spellings = ((program, *CHANGE_NOTHING, *words), (program, *words))
-    return _first_found(host, spellings, timeout=timeout)
-
-
-def _first_found(
-    host: Host, spellings: Sequence[tuple[str, ...]], *, timeout: float
-) -> CommandResult:
-    results = (host.run(argv, timeout=timeout) for argv in spellings)
-    return next((r for r in results if r.found), CommandResult(argv=spellings[0], found=False))
+    return commands.first_found(host, commands.SIMULATIONS, timeout=90.0)
 
 
 def _listed(host: Host, simulation: CommandResult) -> Pending:
@@ -130,12 +87,14 @@ def _listed(host: Host, simulation: CommandResult) -> Pending:
     It does where dependencies are broken, for instance. What it shows does wait, unless it is
     phased; an empty list proves nothing on a machine whose apt is broken.
     """
-    listed = _apt(host, "apt", "list", "--upgradable", timeout=30.0)
+    listed = commands.ask_apt(host, "apt", "list", "--upgradable", timeout=30.0)
     if not listed.ok:
         return _summed_up(host, simulation)
     held = _held(host)
     upgrades = [u for u in apt.parse_upgradable(listed.stdout) if u.name not in (held or ())]
-    policy = _policy(host, [upgrade.name for upgrade in upgrades if not upgrade.security])
+    policy = commands.policy_of(
+        host, [upgrade.name for upgrade in upgrades if not upgrade.security]
+    )
     phased = tuple(u.name for u in upgrades if u.name in policy and policy[u.name].phased)
     packages = tuple(upgrade for upgrade in upgrades if upgrade.name not in phased)
     notes = [simulation.why] if simulation.found else []
@@ -172,95 +131,21 @@ def _summed_up(host: Host, simulation: CommandResult) -> Pending:
 
 def _held(host: Host) -> tuple[str, ...] | None:
     """The packages that the owner holds at their version; None if that can't be asked."""
-    result = _apt(host, "apt-mark", "showhold")
+    result = commands.ask_apt(host, "apt-mark", "showhold")
     return tuple(result.stdout.split()) if result.ok else None
-
-
-def _policy(host: Host, names: Sequence[str]) -> dict[str, apt.Policy]:
-    if not names:
-        return {}
-    result = _apt(host, "apt-cache", "policy", *names, timeout=20.0)
-    return apt.parse_policy(result.stdout) if result.ok else {}
 
 
 def _with_hidden_fixes(host: Host, upgrades: Sequence[apt.Upgrade]) -> Iterable[apt.Upgrade]:
     """The same upgrades, with those marked that contain a security fix of an earlier version."""
-    policy = _policy(host, [upgrade.name for upgrade in upgrades if not upgrade.security])
+    policy = commands.policy_of(
+        host, [upgrade.name for upgrade in upgrades if not upgrade.security]
+    )
     for upgrade in upgrades:
         entry = policy.get(upgrade.name)
         if entry is None or not entry.security:
             yield upgrade
         else:
             yield replace(upgrade, security=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _KeptBack:
-    """Why newer versions are kept back."""
-
-    phased: tuple[str, ...] = ()
-    """They are handed out in stages, or need others that are."""
-    blocked: tuple[apt.Upgrade, ...] = ()
-    """They wait, and apt can't install them without more ado."""
-    undecided: tuple[str, ...] = ()
-    held_security: tuple[str, ...] = ()
-    """The owner holds them, and misses a security fix by it."""
-
-
-def _kept_back(host: Host, simulation: apt.Simulation, held: Sequence[str] | None) -> _KeptBack:
-    """Sort those that apt keeps back by the reason.
-
-    apt before 2.5 shows phased updates as "kept back", like those that it can't install. Any
-    apt keeps back what needs a phased update: beside one, only a security fix surely waits, and
-    for the others apt is asked what it would do if nothing were phased.
-    """
-    policy = _policy(host, simulation.kept_back)
-    phased = [
-        name
-        for name in simulation.kept_back
-        if name not in (held or ()) and name in policy and policy[name].phased
-    ]
-    some_phased = bool(simulation.phased or phased)
-    beside: list[str] = []
-    blocked: list[apt.Upgrade] = []
-    undecided: list[str] = []
-    held_security: list[str] = []
-    for name in simulation.kept_back:
-        entry = policy.get(name, apt.Policy())
-        if name in (held or ()):
-            if entry.security:
-                held_security.append(name)
-        elif name in phased:
-            continue
-        elif some_phased and not entry.security:
-            beside.append(name)
-        elif held is not None and entry.installed and entry.candidate:
-            blocked.append(
-                apt.Upgrade(
-                    name=name,
-                    installed=entry.installed,
-                    available=entry.candidate,
-                    security=entry.security,
-                )
-            )
-        else:
-            undecided.append(name)
-    unblocked = _without_phasing(host) if beside else frozenset()
-    phased += [name for name in beside if name in unblocked]
-    undecided += [name for name in beside if name not in unblocked]
-    return _KeptBack(
-        phased=tuple(phased),
-        blocked=tuple(blocked),
-        undecided=tuple(undecided),
-        held_security=tuple(held_security),
-    )
-
-
-def _without_phasing(host: Host) -> frozenset[str]:
-    """What apt would upgrade if nothing were handed out in stages."""
-    result = host.run(UNPHASED, timeout=60.0)
-    upgrades = apt.parse_simulation(result.stdout).upgrades if result.ok else ()
-    return frozenset(upgrade.name for upgrade in upgrades if not upgrade.security)
 
 
 def _names(names: Iterable[str], most: int = 10) -> str:
