@@ -267,7 +267,8 @@ def test_desktop_of_somebody_whom_logind_does_not_know_is_a_doubt(machine: Machi
     machine.runs("gnome-shell", uid=120, user="gdm").runs("sway", uid=1500, user="kiosk")
     value = machine.collect()
     assert value["state"] == "unknown"
-    assert "kiosk" in value["reason"]
+    assert "logind does not know" in value["reason"]
+    assert "kiosk" not in value["reason"]
 
 
 # --- GNOME and its relatives ------------------------------------------------------------------
@@ -997,6 +998,14 @@ def test_hypridle_follows_source_once(machine: Machine) -> None:
 def test_hypridle_without_a_configuration_is_unknown(machine: Machine) -> None:
     machine.login(Type="wayland", Desktop="niri").runs("hypridle")
     assert locked(machine.collect()) == ("unknown", None)
+
+
+def test_reason_names_nobody(machine: Machine) -> None:
+    machine.login(2, "ada", 1000, Desktop="acme").login(3, "eve", 1007, Desktop="KDE")
+    value = machine.collect()
+    assert value["reason"].startswith("session 2: there is no reader")
+    assert not {"ada", "eve"} & set(str(value["reason"]).replace(":", " ").split())
+    assert "eve" not in value["sessions"][1]["reason"]
 
 
 # --- together ---------------------------------------------------------------------------------

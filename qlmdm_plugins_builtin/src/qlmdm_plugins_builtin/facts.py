@@ -95,11 +95,15 @@ FACTS: Mapping[str, Facts] = {
             "found_by": "How it was found.",
             "autologin": "The account that is logged in by itself, if one is.",
             "autologin_source": "The file that says so.",
+            "autologin_reason": "Why it can't be told.",
+            "at_next_boot": "The same, of the program that starts at the next boot.",
+            "guest_account": "The account that anybody may use, if there is one.",
+            "remote_login": "How the login screen is shown to the network, if it is.",
             "guest_account_script": "The program that makes guest accounts.",
             "script_installed": "Whether it is installed.",
             "seats": "For each seat, what decided.",
         },
-        private_paths=("autologin",),
+        private_paths=("autologin", "at_next_boot.autologin", "seats.*.autologin-user.value"),
     ),
     "hd_encryption": Facts(
         help="Whether all that is on the disks is encrypted, so that a stolen machine gives "
@@ -205,7 +209,7 @@ FACTS: Mapping[str, Facts] = {
             "sessions": "For each graphical session: whose it is, the desktop, the program that "
             "locks, and its settings.",
         },
-        private_paths=("sessions.*.user",),
+        private_paths=("sessions.*.user", "sessions.*.settings.config"),
     ),
     "secure_boot": Facts(
         help="Whether the firmware starts only what is signed, so that nobody can put another "

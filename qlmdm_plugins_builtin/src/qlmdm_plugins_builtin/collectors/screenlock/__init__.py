@@ -88,8 +88,11 @@ def _other(finding: Finding) -> dict[str, JSON]:
 
 
 def _reason(sessions: Sequence[dict[str, JSON]]) -> str:
-    """One clause for all sessions that can't be judged."""
+    """One clause for all sessions that can't be judged. It names nobody: names may be private."""
     unsure = [session for session in sessions if session["state"] == "unknown"]
-    reasons = dict.fromkeys(f"{session['user']}: {session.get('reason', '')}" for session in unsure)
+    reasons = dict.fromkeys(
+        f"session {session['session'] or 'of a user'}: {session.get('reason', '')}"
+        for session in unsure
+    )
     more = len(reasons) - 1
     return next(iter(reasons)) + (f" (and {more} more)" if more > 0 else "")

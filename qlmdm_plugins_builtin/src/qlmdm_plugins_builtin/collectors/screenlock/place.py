@@ -102,7 +102,7 @@ class Place:
             return normpath(seen)
         found = _home_of(self.host, self._patience, self.session.user)
         if found is None:
-            raise CannotTellError(f"the home directory of {self.session.user} is not known")
+            raise CannotTellError("the user's home directory is not known")
         return found
 
     @property

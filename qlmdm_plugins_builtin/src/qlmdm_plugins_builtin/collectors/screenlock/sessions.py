@@ -142,9 +142,8 @@ def find_sessions(host: Host, processes: Sequence[Process], patience: Patience) 
         return Found(tuple(graphical))
     if consoles and processes and not (all_in_sight(processes) or host.is_root):
         return Found(reason="not root: can't see whether a console login has started a desktop")
-    strange = _unknown_to_logind(host, processes, {row.user for row in rows})
-    if strange:
-        return Found(reason=f"{strange} shows a desktop in a session that logind does not know")
+    if _unknown_to_logind(host, processes, {row.user for row in rows}):
+        return Found(reason="somebody runs a desktop in a session that logind does not know")
     return Found()
 
 
@@ -209,13 +208,13 @@ def _started_by_hand(
 
 def _unknown_to_logind(
     host: Host, processes: Sequence[Process], known: Collection[str | None]
-) -> str:
-    """Somebody who runs a desktop and has no session at all, as in a kiosk; empty if nobody."""
-    for process in _showing(processes):
-        user = process.user or _user_name(host, process.uid)
-        if user is not None and user not in known and not _is_greeter(user) and user != "root":
-            return user
-    return ""
+) -> bool:
+    """Whether somebody runs a desktop and has no session at all, as in a kiosk."""
+    shown = (process.user or _user_name(host, process.uid) for process in _showing(processes))
+    return any(
+        user is not None and user not in known and not _is_greeter(user) and user != "root"
+        for user in shown
+    )
 
 
 def _session_id(process: Process) -> str:
