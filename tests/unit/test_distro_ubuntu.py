@@ -345,7 +345,7 @@ def test_without_package_lists_it_is_unknown(tmp_path: Path) -> None:
     built.command(SIMULATE, NOTHING).directory(lists.LISTS)
     built.file(lists.STAMP, "", mtime=NOW.timestamp() - 60)
     found = updates(built)
-    assert found.state == "unknown"
+    assert (found.state, found.updates, found.security_updates) == ("unknown", None, None)
     assert "no package lists" in found.reason
 
 

@@ -68,7 +68,11 @@ class AptAdapter:
             if configured is False and self._has_security_archive(host):
                 notes.append("no security archive is among the sources of apt")
                 reason = reason or notes[-1]
-        known = waiting.count > 0 or not waiting.problem or waiting.security is not None
+        # Without lists, "nothing to upgrade" counts nothing.
+        counted = found.found or not host.exists(lists.LISTS)
+        known = waiting.count > 0 or (
+            counted and (not waiting.problem or waiting.security is not None)
+        )
         return Updates(
             state="updates_available" if waiting.count else "unknown" if reason else "up_to_date",
             reason="" if waiting.count else reason,
