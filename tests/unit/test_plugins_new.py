@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlmdm_core.api import NAME
@@ -73,6 +73,7 @@ def test_what_can_not_be_a_name_is_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@settings(deadline=None)  # it writes files
 @given(st.text() | st.from_regex(r"[a-z0-9-]{1,45}", fullmatch=True))
 def test_any_name_is_refused_or_good(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
