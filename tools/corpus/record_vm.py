@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -48,7 +49,7 @@ NEEDED = ("pluggy>=1.7,<2",)
 RECORDER = Path(__file__).resolve().parent / "vm_record.py"
 RECORD = "env PYTHONPATH=/opt/qlmdm python3 /opt/qlmdm/vm_record.py"
 READY = "ready"
-MOST_FILES, MOST_BYTES = 400, 1_000_000
+MOST_FILES, MOST_BYTES = 150, 300_000
 """A recording that is larger holds something that nobody needs: it is not taken."""
 
 
@@ -103,7 +104,10 @@ def _record_group(
     done = []
     with Guest(built, built.folder / "run") as guest:
         guest.restore(STARTED)
-        guest.run("mkdir /opt/qlmdm; tar -xzf - --no-same-owner -C /opt/qlmdm", stdin=program)
+        guest.run(
+            "mkdir /opt/qlmdm; tar -xzf - --no-same-owner -C /opt/qlmdm; chmod -R a+rX /opt/qlmdm",
+            stdin=program,
+        )
         # What is read for it is then in memory, and the modules are compiled.
         guest.run(f"{RECORD} /run/tried >/dev/null; rm -r /run/tried")
         guest.keep(READY)
@@ -142,15 +146,17 @@ def _record(guest: Guest, machine: Machine, target: Path) -> None:
         f"echo '127.0.0.1 localhost {machine.name}' > /etc/hosts"
     )
     for step in machine.steps:
-        guest.run(f"{_text('prelude')}\n{_text(step)}\nudevadm settle")
+        try:
+            guest.run(f"{_text('prelude')}\n{_text(step)}\nudevadm settle")
+        except GuestError as error:
+            raise GuestError(f"{step}: {str(error).rpartition('…')[2]}") from error
     guest.run(f"install -d -o {machine.user} /run/recording")
     printed = guest.run(f"cd /; exec runuser -u {machine.user} -- {RECORD} /run/recording")
     packed = guest.run("tar -czf - -C /run/recording .")
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["tar", "-xzf", "-", "-C", folder], input=packed, check=True)
         recording = Path(folder)
-        _write_note(recording, note_of(machine))
-        _remove_empty(recording)
+        _tidy(recording, note_of(machine))
         _check_size(machine.name, recording)
         _check_whole(machine.name, json.loads(printed), recording)
         place = target / machine.name
@@ -168,27 +174,29 @@ def note_of(machine: Machine) -> str:
     """What a recording says of itself: the first line of each of its steps says what it did."""
     done = [_text(step).split("\n", 1)[0].removeprefix("# ") for step in machine.steps]
     who = "root" if machine.user == "root" else "an ordinary user"
-    where = f"recorded: by {who} in a virtual machine of qemu, {machine.image.title}"
+    where = f"recorded: on {machine.image.title}, in qemu, by {who}"
     return ". ".join([where, *done]) + "."
 
 
-def _write_note(recording: Path, note: str) -> None:
+def _tidy(recording: Path, note: str) -> None:
+    """Write the note; leave out what stands there for nothing, and what git does not keep."""
     path = recording / "machine.json"
     described = json.loads(path.read_text())
     described["note"] = note
     path.write_text(json.dumps(described, indent=1) + "\n")
-
-
-def _remove_empty(recording: Path) -> None:
-    """Leave out what git does not keep."""
-    folders = [p for p in (recording / "files").rglob("*") if p.is_dir() and not p.is_symlink()]
+    files = recording / "files"
+    for name in described["not_read"]:
+        place = files / name.lstrip("/")
+        if name in described["stat"] and place.is_file() and not place.is_symlink():
+            place.unlink()  # that it exists is said there
+    folders = [p for p in files.rglob("*") if p.is_dir() and not p.is_symlink()]
     for folder in sorted(folders, reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
 
 
 def _check_size(name: str, recording: Path) -> None:
-    files = [p for p in recording.rglob("*") if p.is_file() or p.is_symlink()]
+    files = [Path(folder, name) for folder, _, names in os.walk(recording) for name in names]
     size = sum(path.lstat().st_size for path in files)
     if len(files) > MOST_FILES or size > MOST_BYTES:
         largest = sorted(files, key=lambda path: -path.lstat().st_size)[:5]
@@ -210,13 +218,13 @@ def _check_whole(name: str, live: Any, recording: Path) -> None:
 def _judge(machine: Machine, target: Path, collectors: corpus.Collectors) -> bool:
     """Store the report if it says what is right; else say what differs."""
     recorded = corpus.Machine(target / machine.name)
+    _tidy(recorded.path, note_of(machine))
     report: Any = collectors.report(recorded)
     values = {name: result.get("value", {}) for name, result in report["collectors"].items()}
     lines = list(_wrong(machine, values))
     for line in lines:
         print(f"{machine.name}: {line}", flush=True)
     if not lines:
-        _write_note(recorded.path, note_of(machine))
         recorded.expect(report)
     return not lines
 

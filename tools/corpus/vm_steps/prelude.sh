@@ -25,3 +25,4 @@ ext4() {
     mkdir -p "$2"
     mount "$1" "$2"
 }
+chmod a+rx /opt/qlmdm; chmod -R a+rX /opt/qlmdm
