@@ -125,6 +125,9 @@ def _server(m: Machine) -> None:
     p.apt(m, archives=[("deb.debian.org_debian_dists_bookworm", 1)])
     query = "-f=${db:Status-Abbrev}\\t${Package}\\t${Version}\\t${Architecture}\\n"
     m.command(("dpkg-query", "-W", query), INSTALLED)
+    for name in ("eea", "efs"):
+        said = f"dpkg-query: no packages found matching {name}"
+        m.refused("dpkg-query", "-W", name, stderr=said)
     m.file("/etc/ssl/example/www.pem", CERTIFICATE)
     m.file("/etc/apt/sources.list", "deb http://deb.debian.org/debian bookworm main\n")
     p.debian_kernel(m, "6.1.0-41-amd64")

@@ -38,7 +38,8 @@ def eset(
     upd, lic = f"{folder}/bin/upd", f"{folder}/sbin/lic"
     machine.command((upd, "--version"), f"{upd} ({product}) {version}\n")
     if not machine.root:
-        machine.refused(upd, "--list-modules", stderr="Permission denied")
+        for option in ("--list-modules", "-l"):
+            machine.refused(upd, option, stderr="Permission denied")
         machine.refused(lic, "--status", stderr="Permission denied")
         return
     modules = f"EM000\t1111 (20240214)\tUpdate module\nEM002\t{engine}\tDetection engine\n"

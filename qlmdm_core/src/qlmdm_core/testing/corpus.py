@@ -18,7 +18,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,7 +74,9 @@ class Collectors:
     """The collectors of all installed plugins, to run on machines in this process: fast, and
     without the isolation that the command has. Make one for all machines."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Callable[..., ReplayHost] = ReplayHost) -> None:
+        """`host` may be a kind of host that notes what it is asked."""
+        self._host = host
         self._found = plugins.load_all(CLIENT_GROUP, client)
 
     def report(self, machine: Machine, only: Collection[str] = ()) -> JSON:
@@ -97,7 +99,7 @@ class Collectors:
             adapters = self._found.call("qlmdm_register_distros", settings=loaded)
             return plugins.choose_distro(adapters, osrelease.read(host)).adapter
 
-        host = ReplayHost(machine.path, distro=distro)
+        host = self._host(machine.path, distro=distro)
         private: dict[str, JSON] = {"private": True} if collector.private else {}
         try:
             value = json.loads(json.dumps(collector.run(host), allow_nan=False))
