@@ -90,7 +90,8 @@ def test_core_names_no_program_of_an_operating_system_or_product() -> None:
     found = [
         (str(path.relative_to(CORE)), line.strip())
         for path in CORE.rglob("*.py")
-        if "testing" not in path.parts
+        # (What takes names out of recordings has to know what prints addresses.)
+        if not {"testing", "redaction"} & set(path.parts)
         for line in path.read_text().splitlines()
         if re.search(PRODUCTS, line)
     ]
