@@ -19,6 +19,7 @@ from system import (
     WIRED,
     efi_variable,
     hardware,
+    located,
     network,
     people,
     system,
@@ -26,6 +27,17 @@ from system import (
 
 WIDE = "1025-65535/udp 1025-65535/tcp"
 """What firewalld's zone FedoraWorkstation opens."""
+
+
+PROVIDER = "https://location.example.org/v1/geolocate"
+ASK_WHERE = f"""\
+# A site that wants to know where its machines are, to a kilometre.
+plugins:
+  geolocation:
+    enabled: true
+    provider_url: {PROVIDER}
+    decimals: 2
+"""
 
 
 def _btrfs(disks: Disks, device: Block, *subvolumes: tuple[str, str]) -> None:
@@ -70,6 +82,7 @@ def _fedora_gnome(m: Machine) -> None:
     n.firewalld(m, "FedoraWorkstation", WIFI.name, ports=WIDE)
     n.sshd(m, "-sshd.service", others=["127.0.0.53%lo:53", "127.0.0.1:631"])
     p.dnf(m, "kernel.x86_64   6.17.9-300.fc43   updates")
+    located(m, WIFI, PROVIDER)
 
 
 def _fedora_kde(m: Machine) -> None:
@@ -281,9 +294,10 @@ RECIPES = (
     Recipe(
         "fedora-43-workstation",
         "Fedora 43 Workstation with encryption as its installer offers it; its firewall's zone"
-        " leaves the ports of users' programs open",
+        " leaves the ports of users' programs open; its site asks where it is",
         "https://docs.fedoraproject.org/en-US/fedora/latest/ and firewalld.zone(5)",
         _fedora_gnome,
+        settings=ASK_WHERE,
     ),
     Recipe(
         "fedora-43-kde-plain",

@@ -258,6 +258,23 @@ def _link(
     }
 
 
+def located(machine: Machine, nic: Nic, provider: str) -> None:
+    """Three access points that NetworkManager hears (nmcli(1), -t), and where they are said to be.
+
+    One asks not to be used (`_nomap`).
+    """
+    machine.stat(f"/sys/class/net/{nic.name}/phy80211", mode=0o40755)
+    heard = [("1", 88, 5180, "cafe"), ("2", 60, 2437, ""), ("3", 70, 2412, "flat_nomap")]
+    lines = [
+        f"00\\:11\\:22\\:33\\:44\\:5{last}:{signal}:{freq} MHz:{name}\n"
+        for last, signal, freq, name in heard
+    ]
+    fields = ("-t", "-f", "BSSID,SIGNAL,FREQ,SSID", "dev", "wifi", "list", "--rescan", "auto")
+    machine.command(("nmcli", *fields), "".join(lines))
+    answer = {"location": {"lat": 51.47793, "lng": -0.12345}, "accuracy": 35.0}
+    machine.http("POST", provider, body=json.dumps(answer))
+
+
 # --- people -----------------------------------------------------------------------------------
 
 INVENTED = "$y$j9T$inventedsaltinvented$inventedhashinventedhashinventedhashinvente"
