@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,12 +68,20 @@ SOURCE = """
 class Keeper:
     """Somebody who keeps secrets: a gpg home of their own, which the server never sees."""
 
-    def __init__(self, folder: Path, name: str, usage: str = "default") -> None:
+    def __init__(
+        self, folder: Path, name: str, usage: str = "default", kind: str = "default"
+    ) -> None:
         self.home = str(folder / name)
         os.mkdir(self.home, 0o700)
-        self.gpg(
-            "--quick-generate-key", name, "default" if usage == "default" else "ed25519", usage
-        )
+        primary = {"cv25519": "ed25519", "default": "default"}.get(kind, kind)
+        if usage == "sign" or kind != "default":
+            self.gpg("--quick-generate-key", name, primary, "sign")
+        else:
+            self.gpg("--quick-generate-key", name, "default", usage)
+        if kind != "default":
+            shown = self.gpg("--with-colons", "--list-keys", name)
+            (fingerprint, *_) = (r.split(":")[9] for r in shown.splitlines() if r[:4] == "fpr:")
+            self.gpg("--quick-add-key", fingerprint, kind, "encr")
         self.file = folder / f"{name}.asc"
         self.file.write_text(self.gpg("--armor", "--export", name))
 
@@ -174,7 +183,7 @@ def test_only_the_keeper_can_read_what_is_private(site: Site, keeper: Keeper) ->
     assert keeper.read(who["sealed"]) == {
         "cid": site.cid,
         "collector": "who",
-        "parts": {"/user": CANARY},
+        "parts": {"/user": CANARY, "/home": f"/home/{CANARY}"},
     }
     assert keeper.read(where["sealed"])["parts"] == {"/latitude": 51.75, "/by": CANARY}
     assert where["state"] == "located", "checks go by the state"
@@ -190,7 +199,8 @@ def test_a_hash_of_what_is_private_can_not_be_guessed(site: Site, keeper: Keeper
     site.cycle()
     first = site.report()["where"]["value_sha256"]
     plain = {"state": "located", "latitude": 51.75, "by": CANARY}
-    readers = f"{read_keepers([str(keeper.file)])[0].fingerprint}\0".encode()
+    (reader,) = read_keepers([str(keeper.file)])
+    readers = hashlib.sha256(f"{reader.fingerprint} {reader.armoured}".encode()).digest()
     guesses = (canonical(plain), readers + canonical(plain))
     assert first not in {hashlib.sha256(guess).hexdigest() for guess in guesses}
     key = site.folder / "c/private.key"
@@ -256,11 +266,77 @@ def test_setting_up_again_changes_the_keepers_and_clients_follow(
         assert "root document: version 2, with 1 secret-keepers" in said
         site.cycle()
         sealed = site.report()["who"]["value"]["sealed"]
-        assert other.read(sealed)["parts"] == {"/user": CANARY}
+        assert other.read(sealed)["parts"]["/user"] == CANARY
         with pytest.raises(subprocess.CalledProcessError):
             keeper.read(sealed)
     finally:
         stop_agent(other.home)
+
+
+def test_setting_up_again_with_a_renewed_key_hands_it_to_the_clients(
+    site: Site, tmp_path: Path, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roots, "NEWEST_SECONDS", -1.0)  # a server looks twice a minute
+    site.cycle()
+    (key,) = read_keepers([str(keeper.file)])
+    keeper.gpg("--quick-set-expire", key.fingerprint, "3y", "*")
+    keeper.gpg("--quick-set-expire", key.fingerprint, "3y")
+    answers = Answers(
+        url="https://qlmdm.example.com",
+        directory=str(tmp_path / "server"),
+        keepers=(str(keeper.file),),
+    )
+    said: list[str] = []
+    now = datetime.now(timezone.utc)
+    set_up(answers, site.server.settings_file, now=now, say=said.append)
+    assert not any("secret-keepers" in line for line in said), "the file is as it was"
+    keeper.file.write_text(keeper.gpg("--armor", "--export", "kay"))
+    set_up(answers, site.server.settings_file, now=now, say=said.append)
+    assert "root document: version 2, with 1 secret-keepers" in said
+    before = site.report()["who"]["value"]["sealed"]
+    site.cycle()
+    sealed = site.report()["who"]["value"]["sealed"]
+    assert sealed != before, "the renewed key may have another subkey"
+    assert keeper.read(sealed)["parts"]["/user"] == CANARY
+
+
+@pytest.mark.parametrize("kind", ["rsa3072", "nistp256", "cv25519"])
+def test_keys_of_all_kinds_can_be_keepers(tmp_path: Path, kind: str) -> None:
+    made = Keeper(tmp_path, "old", kind=kind)
+    try:
+        keys = read_keepers([str(made.file)])
+        assert made.gpg("--decrypt", data=encrypt(b"for old", keys)) == "for old"
+    finally:
+        stop_agent(made.home)
+
+
+def test_each_of_several_keepers_can_read_it_alone(tmp_path: Path) -> None:
+    several = [Keeper(tmp_path, name) for name in ("one", "two", "three")]
+    try:
+        message = encrypt(b"for all", read_keepers([str(each.file) for each in several]))
+        assert {each.gpg("--decrypt", data=message) for each in several} == {"for all"}
+    finally:
+        for each in several:
+            stop_agent(each.home)
+
+
+def test_a_folder_for_temporary_files_that_is_full_is_a_failure_and_no_crash(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device", "/tmp/x")
+
+    keys = read_keepers([str(keeper.file)])
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(KeyringError, match="No space left on device"):
+        encrypt(b"x", keys)
+
+
+def test_a_key_that_is_damaged_is_a_failure_and_no_crash(keeper: Keeper) -> None:
+    (key,) = read_keepers([str(keeper.file)])
+    for text in ("", "no key", key.armoured[:100]):
+        with pytest.raises(KeyringError):
+            encrypt(b"x", [type(key)(fingerprint=key.fingerprint, armoured=text)])
 
 
 def test_a_key_that_can_only_sign_is_refused_when_setting_up(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
+from typing import Any
+
 import pytest
 
 from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
@@ -122,6 +124,20 @@ def test_a_plugin_that_can_not_be_loaded_is_named() -> None:
     assert "plugin qlmdm-acme (ImportError: badge). On the machine, see" in verdict.message
     agent["value"] = {"state": "ok", "plugin_failures": []}
     assert judge("collector-failing", client(report={"agent": agent})) is PASS
+
+
+def test_what_can_not_be_encrypted_is_told_with_what_to_do() -> None:
+    why = "not encrypted to the secret-keeper ABC (it has expired)"
+    failures = [
+        {"distribution": "acme", "stage": "seal", "error": f"{name}: {why}"}
+        for name in ("screenlock", "accounts")
+    ]
+    value = {"state": "degraded", "plugin_failures": failures}
+    agent: dict[str, Any] = {"status": "ok", "value": value}
+    message = judge("collector-failing", client(report={"agent": agent})).message
+    assert message.startswith(f"no value from what is private ({why}). If a secret-keeper's key")
+    assert "qlmdm-server-setup" in message
+    assert "acme" not in message
 
 
 @pytest.mark.parametrize("value", [7, "x", [], {"plugin_failures": 7}, {"plugin_failures": "x"}])

@@ -16,7 +16,8 @@ from qlmdm_core.errors import KeyringError
 from qlmdm_core.signing.interface import PublicKey
 
 KEEPER = PublicKey(fingerprint="A" * 40, armoured="")
-SESSIONS = {
+OTHER = PublicKey(fingerprint="B" * 40, armoured="")
+SESSIONS: dict[str, Any] = {
     "state": "enabled",
     "sessions": [
         {"user": "ada", "delay": 300, "home": "/home/ada", "active": True},
@@ -52,7 +53,10 @@ def sealer(**changes: Any) -> Sealer:
 
 def test_the_parts_that_are_named_are_taken_and_found_again_by_their_pointers() -> None:
     left, taken = take_out(SESSIONS, ["sessions.*.user"], whole=False, pseudonym=name)
-    assert taken == {"/sessions/0/user": "ada", "/sessions/1/user": "bob"}
+    assert {pointer: part for pointer, part in taken.items() if pointer.endswith("/user")} == {
+        "/sessions/0/user": "ada",
+        "/sessions/1/user": "bob",
+    }
     assert [session["user"] for session in left["sessions"]] == ["private:a", "private:b"]
     assert SESSIONS["sessions"][0]["user"] == "ada", "the value itself is not changed"
 
@@ -63,10 +67,80 @@ def test_a_private_word_is_replaced_wherever_it_stands() -> None:
     assert left["note"] == "private:a and adam share a machine"
 
 
+def words(value: Any, *paths: str) -> str:
+    """What is left, as text."""
+    return json.dumps(take_out(value, paths, whole=False, pseudonym=name)[0])
+
+
+@pytest.mark.parametrize(
+    ("user", "elsewhere"),
+    [
+        ("ada", "/home/ada_old"),
+        ("ada", "home-ada (crypt LUKS2)"),
+        ("ada", "Ada logged out"),
+        ("a+b", "/home/a+b/x"),
+        ("ACME\\ada", "/home/ada"),
+        ("ACME+ada", "/home/ACME/ada"),
+        ("ada@corp.example", "/home/corp.example/ada"),
+        ("J\u00fcrgen", "/home/j\u00fcrgen"),
+    ],
+)
+def test_a_name_is_found_in_the_ways_in_which_it_is_written(user: str, elsewhere: str) -> None:
+    left, _ = take_out({"user": user, "at": elsewhere}, ["user"], whole=False, pseudonym=name)
+    short = user.split("\\")[-1].split("+")[-1].split("@")[0]
+    assert short.lower() not in left["at"].lower()
+
+
+def test_a_name_is_found_as_the_key_of_an_object() -> None:
+    value = {"user": "ada", "delays": {"ada": 300, "Ada": 5, "bob": 60}}
+    left = take_out(value, ["user"], whole=False, pseudonym=name)[0]
+    assert "ada" not in json.dumps(left).lower()
+    assert left["delays"]["bob"] == 60
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/home/ada", "/var/home/ada/x", "/run/media/ada/STICK", "/media/ada/STICK", "on /home/ada: x"],
+)
+def test_who_has_a_home_or_a_medium_there_is_private_where_users_are(text: str) -> None:
+    value = {"state": "x", "user": None, "mount": text, "chain": ["home-ada (crypt)"]}
+    assert "ada" not in words(value, "user")
+    assert words(value) == json.dumps(value), "a value that names nobody is as it is"
+
+
+@pytest.mark.parametrize("text", ["/home", "/media/cdrom", "/home/root", "/homes/ada", "/x/home/a"])
+def test_other_places_stay(text: str) -> None:
+    assert words({"state": "x", "mount": text}, "user") == words({"state": "x", "mount": text})
+
+
+def test_root_is_nobodys_name() -> None:
+    value = {"state": "x", "users": [{"name": "root", "home": "/root"}, {"name": "ada"}]}
+    left, taken = take_out(value, ["users.*.name"], whole=False, pseudonym=name)
+    assert left["users"][0] == {"name": "root", "home": "/root"}
+    assert taken == {"/users/1/name": "ada"}
+
+
+def test_a_field_named_sealed_is_sealed_too() -> None:
+    value = {"state": "x", "user": "ada", "sealed": "by ada"}
+    left, taken = take_out(value, ["user"], whole=False, pseudonym=name)
+    assert left == {"state": "x", "user": "private:a"}
+    assert taken == {"/user": "ada", "/sealed": "by ada"}
+
+
+def test_what_is_not_known_of_a_private_value_need_not_be_sealed() -> None:
+    value = {"state": "off", "reason": "not turned on", "latitude": None}
+    assert take_out(value, [], whole=True, pseudonym=name) == (
+        {"state": "off", "reason": "not turned on"},
+        {},
+    )
+
+
 def test_a_user_named_like_the_state_does_not_change_it() -> None:
-    value = {"state": "enabled", "user": "enabled", "reason": "enabled is asleep"}
-    left, _ = take_out(value, ["user"], whole=False, pseudonym=name)
+    session = {"state": "enabled", "user": "enabled"}
+    value = {"state": "enabled", "sessions": [session], "reason": "enabled is asleep"}
+    left, _ = take_out(value, ["sessions.*.user"], whole=False, pseudonym=name)
     assert left["state"] == "enabled"
+    assert left["sessions"][0]["state"] == "enabled"
     assert left["reason"] == "private:e is asleep"
 
 
@@ -77,9 +151,10 @@ def test_of_a_value_that_is_private_as_a_whole_only_state_and_reason_are_left() 
     assert taken == {"/latitude": 1.5, "/a~1b": {"c": 1}}
 
 
-@pytest.mark.parametrize("path", ["absent", "sessions.7.user", "state.deeper", "sessions.*.none"])
+@pytest.mark.parametrize("path", ["absent", "parts.7.user", "state.deeper", "parts.*.none"])
 def test_a_path_that_leads_nowhere_takes_nothing(path: str) -> None:
-    assert take_out(SESSIONS, [path], whole=False, pseudonym=name) == (SESSIONS, {})
+    value = {"state": "enabled", "parts": [{"user": "ada", "none": None}]}
+    assert take_out(value, [path], whole=False, pseudonym=name) == (value, {})
 
 
 def test_what_names_nobody_stays() -> None:
@@ -111,8 +186,7 @@ def test_whatever_is_taken_out_can_be_put_back(value: dict[str, Any], paths: lis
         last: Any = int(words[-1]) if isinstance(at, list) else words[-1]
         assert at[last] == "private:x"
         at[last] = part
-    if not any(isinstance(part, str) and len(part) > 1 for part in taken.values()):
-        assert left == value
+    assert left == value
 
 
 # --- sealing ------------------------------------------------------------------------------------
@@ -126,9 +200,26 @@ def test_a_value_is_sealed_to_the_keepers_and_says_whose_it_is() -> None:
     assert keys == ["A" * 40]
     assert json.loads(content) == {"cid": "c", "collector": "who", "parts": {"/user": "ada"}}
     assert value["user"].startswith("private:")
-    readers, _, was = plain["who"].partition(b"\0")
-    assert readers == b"A" * 40, "a value for other readers is another"
-    assert json.loads(was) == {"state": "on", "user": "ada"}
+    assert plain["who"].endswith(b'{"state":"on","user":"ada"}')
+
+
+def test_a_value_for_other_readers_is_another_and_so_is_one_that_nobody_can_read() -> None:
+    def fail(data: bytes, keys: Sequence[PublicKey]) -> str:
+        raise KeyringError("gpg is not installed")
+
+    renewed = PublicKey(fingerprint=KEEPER.fingerprint, armoured="with another subkey")
+    ways: list[dict[str, Any]] = [
+        {},
+        {"keepers": [KEEPER, OTHER]},
+        {"keepers": [renewed]},
+        {"encrypt": fail},
+        {"keepers": None},
+    ]
+    plain = {
+        sealer(**how).seal(outcome({"state": "on", "user": "ada"}, private_paths=("user",)))["who"]
+        for how in ways
+    }
+    assert len(plain) == len(ways)
 
 
 def test_the_pseudonym_is_the_same_for_the_same_thing_and_another_on_another_client() -> None:
@@ -175,14 +266,45 @@ def test_what_has_not_changed_is_not_encrypted_again() -> None:
 
 def test_what_can_not_be_encrypted_is_not_sent_and_the_failure_is() -> None:
     def fail(data: bytes, keys: Sequence[PublicKey]) -> str:
-        raise KeyringError("the key has expired")
+        raise KeyringError("it has expired")
 
     found = outcome({"state": "on", "user": "ada"}, private_paths=("user",))
     sealer(encrypt=fail).seal(found)
     assert found.results["who"].value[SEALED] is None
     assert "ada" not in json.dumps(found.results["who"].value)
     (failure,) = found.failures
-    assert (failure.stage, failure.error) == ("seal", "who: the key has expired")
+    assert failure.stage == "seal"
+    assert failure.error == f"who: not encrypted to the secret-keeper {'A' * 40} (it has expired)"
+
+
+def test_one_key_that_has_expired_keeps_nothing_from_the_other_keepers() -> None:
+    calls: list[int] = []
+    expired = {OTHER.fingerprint}
+
+    def encrypt(data: bytes, keys: Sequence[PublicKey]) -> str:
+        calls.append(len(keys))
+        if any(key.fingerprint in expired for key in keys):
+            raise KeyringError("it has expired")
+        return envelope(data, keys)
+
+    kept: dict[str, Any] = {}
+
+    def collect() -> tuple[list[str], list[str]]:
+        found = outcome({"state": "on", "user": "ada"}, private_paths=("user",))
+        again = sealer(encrypt=encrypt, kept=kept, keepers=[KEEPER, OTHER])
+        again.seal(found)
+        kept.update(again.kept)
+        readers = json.loads(found.results["who"].value[SEALED])[0]
+        return readers, [failure.error for failure in found.failures]
+
+    problem = f"who: not encrypted to the secret-keeper {OTHER.fingerprint} (it has expired)"
+    assert collect() == ([KEEPER.fingerprint], [problem])
+    assert collect() == ([KEEPER.fingerprint], [problem]), "it is told as long as it is so"
+    expired.clear()
+    assert collect() == ([KEEPER.fingerprint, OTHER.fingerprint], [])
+    calls.clear()
+    collect()
+    assert calls == []
 
 
 def test_what_a_private_collector_said_when_it_failed_stays_here() -> None:
@@ -191,6 +313,29 @@ def test_what_a_private_collector_said_when_it_failed_stays_here() -> None:
     failed = found.results["who"]
     assert "ada" not in failed.error + failed.printed
     assert "qlmdm-collect --explain who" in failed.error
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "left"),
+    [
+        ("error", "KeyError: 'ada'", "KeyError"),
+        ("error", "ValueError: ada (who.py:7 in run)", "ValueError (who.py:7 in run)"),
+        ("error", "no such user: ada: who", "it raised an error"),
+        ("error", "ada: E: x (w.py:7 in <lambda>)", "it raised an error (w.py:7 in <lambda>)"),
+        ("error", "KeyError: 'ada (a.py:1 in ada)'", "KeyError"),
+        ("error", "StopIteration", "StopIteration"),
+        ("timeout", "it took more than 30 s", "it took more than 30 s"),
+    ],
+)
+def test_what_a_partly_private_collector_raised_is_told_without_its_words(
+    status: str, error: str, left: str
+) -> None:
+    found = outcome(None, status=status, error=error, printed="ada", private_paths=("user",))
+    sealer().seal(found)
+    assert (found.results["who"].error, found.results["who"].printed) == (left, "")
+    found = outcome(None, status=status, error=error, printed="ada", private_paths=("user",))
+    sealer(keepers=[]).seal(found)
+    assert (found.results["who"].error, found.results["who"].printed) == (error, "ada")
 
 
 def test_settings_make_more_private_and_less() -> None:

@@ -112,7 +112,8 @@ def collect_to_spool(
     """
     begun = now()
     history = _History(state, loaded.core.collect_interval, begun)
-    privacy = Privacy(state, loaded.core)
+    accounts = "/etc/passwd" if replay is None else f"{replay}/files/etc/passwd"
+    privacy = Privacy(state, loaded.core, accounts)
     outcome = collect(
         loaded,
         only=only,

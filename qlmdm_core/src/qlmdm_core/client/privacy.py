@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from qlmdm_core.api import JSON
 from qlmdm_core.client.identity import IDENTITY, load_root
@@ -15,11 +15,16 @@ from qlmdm_core.errors import NotSetUpError, SpoolError
 from qlmdm_core.signing.encryption import encrypt
 from qlmdm_core.signing.interface import PublicKey
 
+FIRST_UID, LAST_UID = 1000, 60000
+"""Of people, by login.defs(5) as distributions ship it."""
+
 
 class Privacy:
     """Whom private facts are for on this client, and their sealing."""
 
-    def __init__(self, state: State, core: ClientSettings) -> None:
+    def __init__(self, state: State, core: ClientSettings, accounts: str = "/etc/passwd") -> None:
+        """`accounts` names those who have an account here (passwd(5))."""
+        self._accounts = accounts
         self._state = state
         self._core = core
         self._sealer: Sealer | None = None
@@ -64,8 +69,22 @@ class Privacy:
             encrypt=encrypt,
             choice=Choice(private=self._core.private, not_private=self._core.not_private),
             kept=self._kept(),
+            people=self._people,
         )
         return self._sealer.seal(outcome)
+
+    def _people(self) -> Collection[str]:
+        """Not those of a directory service: to ask for all of them may take minutes."""
+        try:
+            with open(self._accounts, encoding="utf-8", errors="replace") as file:
+                lines = [line.split(":") for line in file.read(1 << 20).splitlines()]
+        except OSError:
+            return ()
+        return {
+            fields[0]
+            for fields in lines
+            if len(fields) >= 7 and len(fields[0]) > 1 and _is_persons(fields[2])
+        }
 
     def _kept(self) -> dict[str, JSON]:
         try:
@@ -77,3 +96,7 @@ class Privacy:
         """Keep what was encrypted, so that it need not be again."""
         if self._sealer is not None and self._sealer.kept != self._kept():
             self._state.write_json(SEALED_BEFORE, self._sealer.kept)
+
+
+def _is_persons(uid: str) -> bool:
+    return uid.isascii() and uid.isdigit() and FIRST_UID <= int(uid[:9]) <= LAST_UID

@@ -8,15 +8,16 @@ a key that never leaves. What is sealed reads::
 
     {"cid": "…", "collector": "screenlock", "parts": {"/sessions/0/user": "ada"}}
 
-The paths are JSON pointers (RFC 6901).
+The paths are JSON pointers (RFC 6901): what stood at each place of the value that was changed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,7 +33,21 @@ SEALED = "sealed"
 not be encrypted."""
 OPEN = ("state", "reason")
 """What is told even of a value that is private as a whole."""
+NOBODY = frozenset({"root"})
+"""Names that are nobody's: they stay."""
 NO_KEEPERS = "there are no secret-keepers to encrypt it to, so that it is not collected"
+
+_RAISED = re.compile(
+    r"(?P<type>[A-Za-z]\w*(?:Error|Exception|Exit|Interrupt|Iteration|Expired)\b)?.*?"
+    r"(?P<where> \([\w./<>-]+:\d+ in [\w<>]+\))?\Z",
+    re.DOTALL,
+)
+"""An exception as it is reported: its type (if it is none of ours), its words, and where."""
+_HOME = re.compile(
+    # Also the mount points that udisks(8) makes: /run/media/USER/LABEL, formerly below /media.
+    r"(?:^|(?<=[\s\"'=:(,]))/(?:(?:var/)?home/(?P<home>[^/\s\"':,)]+)"
+    r"|(?:run/)?media/(?P<media>[^/\s\"':,)]+)/[^/\s])"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +83,22 @@ class Sealer:
     encrypt: Callable[[bytes, Sequence[PublicKey]], str]
     choice: Choice = field(default_factory=Choice)
     kept: dict[str, JSON] = field(default_factory=dict)
-    """What was encrypted before: `{collector: {"of": hash, "sealed": text}}`. A value that has
-    not changed is not encrypted again: it would cost a gpg, and look like a change."""
+    """What was encrypted before: `{collector: {"of": hash, "sealed": text, "some": bool}}`. A value
+    that has not changed is not encrypted again: it would cost a gpg each time. `some`: not all of
+    the keepers can read it."""
+    people: Callable[[], Collection[str]] = tuple
+    """The names of those who have an account here; only asked for if something is private."""
+    _problem: str = ""
+    """Why it can't be encrypted to all keepers in this collect; found out once."""
+    _usable: Sequence[PublicKey] = ()
+    """Those to whom it can be, then."""
 
     def seal(self, outcome: Outcome) -> dict[str, bytes]:
         """Seal all results in place; for each that was sealed, what it was and for whom, as bytes
         from which to tell a change: one that other keepers must read is another.
 
-        What can't be encrypted stays here, with a failure that says so.
+        What can't be encrypted stays here, with a failure that says so. If only some of the
+        keepers' keys can't be used, it is encrypted to the others, with the same failure.
         """
         plain: dict[str, bytes] = {}
         if self.keepers is not None and not self.keepers:
@@ -86,17 +109,24 @@ class Sealer:
             if result.status != "ok":
                 outcome.results[name] = _without_words(result, whole, bool(paths))
             elif whole or paths:
-                value, sealed_parts = take_out(result.value, paths, whole, self._pseudonym)
+                value, sealed_parts = take_out(
+                    result.value, paths, whole, self._pseudonym, self.people() if paths else ()
+                )
                 if sealed_parts:
-                    plain[name] = self._readers() + strictjson.canonical(_lasting(result))
                     value[SEALED] = self._encrypt(name, sealed_parts, outcome)
+                    # The server keeps what it has while this stays the same: what nobody can
+                    # read must not stand there once it can be encrypted.
+                    mark = b"" if value[SEALED] else b"not encrypted\0"
+                    lasting = strictjson.canonical(_lasting(result))
+                    plain[name] = self._readers() + mark + lasting
                 outcome.results[name] = replace(result, value=value, private=whole)
         self.kept = {name: kept for name, kept in self.kept.items() if name in outcome.names}
         return plain
 
     def _readers(self) -> bytes:
-        names = sorted(key.fingerprint for key in self.keepers or ())
-        return ",".join(names).encode("ascii") + b"\0"
+        """Who can read it, and by which of their keys: a renewed one may have others."""
+        names = sorted(f"{key.fingerprint} {key.armoured}" for key in self.keepers or ())
+        return hashlib.sha256("\n".join(names).encode("utf-8", "replace")).digest()
 
     def _pseudonym(self, value: JSON) -> str:
         digest = hmac.new(self.key(), b"pseudonym\0" + strictjson.canonical(value), "sha256")
@@ -108,23 +138,58 @@ class Sealer:
         content = {"cid": self.cid, "collector": name, "parts": dict(parts)}
         data = json.dumps(content, sort_keys=True).encode("ascii")
         of = hmac.new(self.key(), self._readers() + data, "sha256").hexdigest()
-        kept: Any = self.kept.get(name)
-        if isinstance(kept, dict) and kept.get("of") == of and isinstance(kept.get(SEALED), str):
-            return str(kept[SEALED])
-        try:
-            sealed = self.encrypt(data, self.keepers)
-        except KeyringError as error:
-            outcome.failures.append(
-                PluginFailure(
-                    distribution=outcome.results[name].distribution,
-                    entry_point="",
-                    stage="seal",
-                    error=f"{name}: {error}",
-                )
-            )
-            return None
-        self.kept[name] = {"of": of, SEALED: sealed}
+        before: Any = self.kept.get(name)
+        is_same = isinstance(before, dict) and before.get("of") == of
+        sealed = before.get(SEALED) if is_same else None
+        if not isinstance(sealed, str) or before.get("some"):
+            sealed = self._for_all_or_some(data, sealed)
+            if self._problem:
+                outcome.failures.append(_failure(outcome.results[name], self._problem))
+        if sealed is None:
+            self.kept.pop(name, None)
+        else:
+            self.kept[name] = {"of": of, SEALED: sealed, "some": bool(self._problem)}
         return sealed
+
+    def _for_all_or_some(self, data: bytes, before: str | None) -> str | None:
+        """The message to all keepers, or else to those whose keys can be used: `before`, if that
+        was made. None if there are none such."""
+        keepers = self.keepers or ()
+        try:
+            if not self._problem:
+                return self.encrypt(data, keepers)
+        except KeyringError as error:
+            self._find_usable(keepers, error)
+        if before is not None:
+            return before
+        try:
+            return self.encrypt(data, self._usable) if self._usable else None
+        except KeyringError as error:
+            self._problem = str(error)
+            return None
+
+    def _find_usable(self, keepers: Sequence[PublicKey], error: KeyringError) -> None:
+        wrong: dict[str, str] = {}
+        for key in keepers if len(keepers) > 1 else ():
+            try:
+                self.encrypt(b"a trial", [key])
+            except KeyringError as its:
+                wrong[key.fingerprint] = str(its)
+        self._usable = [key for key in keepers if key.fingerprint not in wrong]
+        if len(keepers) == 1 or not wrong:
+            wrong = {keepers[0].fingerprint: str(error)} if len(keepers) == 1 else {}
+            self._usable = ()
+        named = "; ".join(f"{name} ({why})" for name, why in wrong.items())
+        self._problem = f"not encrypted to the secret-keeper {named}" if named else str(error)
+
+
+def _failure(result: CollectorOutcome, error: str) -> PluginFailure:
+    return PluginFailure(
+        distribution=result.distribution,
+        entry_point="",
+        stage="seal",
+        error=f"{result.name}: {error}",
+    )
 
 
 def _lasting(result: CollectorOutcome) -> dict[str, JSON]:
@@ -136,10 +201,17 @@ def _without_words(result: CollectorOutcome, whole: bool, partly: bool) -> Colle
     if whole:
         error = f"it failed; on the machine, run: qlmdm-collect --explain {result.name}"
         return replace(result, error=error, printed="", private=True)
-    return replace(result, printed="") if partly else result
+    if not partly:
+        return result
+    error = result.error
+    if result.status == "error":  # what it raised; else the words are ours
+        found = _RAISED.match(error)
+        raised, where = (found["type"], found["where"]) if found else (None, None)
+        error = (raised or "it raised an error") + (where or "")
+    return replace(result, error=error, printed="")
 
 
-# --- taking a value apart -----------------------------------------------------------------------
+# --- taking a value apart---------------------------------------------------------------------
 
 
 def take_out(
@@ -147,30 +219,33 @@ def take_out(
     paths: Sequence[str],
     whole: bool,
     pseudonym: Callable[[JSON], str],
+    people: Collection[str] = (),
 ) -> tuple[dict[str, JSON], dict[str, JSON]]:
-    """The value without its private parts, and these by their JSON pointers.
+    """The value without its private parts, and what stood in each place that was changed, by
+    JSON pointers.
 
-    Texts and numbers become pseudonyms; true, false and null stay, since they name nobody. A
-    private text is replaced wherever else it stands as a word in the value, too, such as a
-    user's name in a path. Of a value that is private as a whole, only `OPEN` is left.
+    Texts and numbers become pseudonyms; true, false and null stay, since they name nobody, and
+    so does `root`. A private text is replaced wherever else it stands as a word in the value,
+    too, such as a user's name in a path; so are the names of home folders, and of `people`. Of a
+    value that is private as a whole, only `OPEN` is left.
     """
     if whole:
         left = {name: value[name] for name in OPEN if name in value}
-        taken = {f"/{_token(name)}": part for name, part in value.items() if name not in left}
-        return left, taken
+        rest = {name: part for name, part in value.items() if name not in left}
+        return left, {f"/{_token(name)}": part for name, part in rest.items() if part is not None}
+    if not paths:
+        return dict(value), {}
     copy: dict[str, JSON] = json.loads(json.dumps(value))
-    taken = {}
+    taken: dict[str, JSON] = {}
+    if SEALED in copy:  # the place is needed
+        taken[f"/{SEALED}"] = copy.pop(SEALED)
     for path in paths:
         for pointer, container, key in _leaves(copy, path.split("."), ""):
-            if pointer == "/state":
-                continue
-            part = container[key]
-            taken[pointer] = part
-            container[key] = pseudonym(part)
-    names = {part: pseudonym(part) for part in taken.values() if _is_name(part)}
-    if names:
-        copy = _rename(copy, names)
-    return copy, taken
+            if pointer != "/state" and container[key] not in NOBODY:
+                taken.setdefault(pointer, container[key])
+                container[key] = pseudonym(taken[pointer])
+    names = {word.lower(): pseudonym(word) for word in [*_names(copy, taken), *people]}
+    return (_Renaming(names, taken).of(copy) if names else copy), taken
 
 
 def _leaves(value: JSON, words: Sequence[str], pointer: str) -> Iterator[tuple[str, Any, Any]]:
@@ -195,23 +270,69 @@ def _token(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def _is_name(part: JSON) -> bool:
-    """Whether a text is long enough to be looked for elsewhere."""
-    return isinstance(part, str) and len(part) > 1 and not part.startswith("private:")
+def _names(left: JSON, taken: Mapping[str, JSON]) -> Iterator[str]:
+    """The private words that are to be looked for everywhere."""
+    for pointer, part in taken.items():
+        if isinstance(part, str) and pointer != f"/{SEALED}":
+            # DOMAIN\user and user@domain have a home that is called by the user alone.
+            yield from (word for word in (part, _short(part)) if _is_name(word))
+    for text in (*_texts(left), *_texts(list(taken.values()))):
+        for found in _HOME.finditer(text):
+            word = found["home"] or found["media"]
+            if _is_name(word) and word != "lost+found":
+                yield word
 
 
-def _rename(value: dict[str, JSON], names: Mapping[str, str]) -> dict[str, JSON]:
-    longest_first = sorted(names, key=len, reverse=True)
-    words = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)")
+def _short(name: str) -> str:
+    return re.sub(r"\A[\w.-]+[\\+](?=\w)|(?<=\w)@[\w.-]+\Z", "", name)
 
-    def walk(part: JSON) -> JSON:
+
+def _texts(value: JSON) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+
+
+def _is_name(part: str) -> bool:
+    """Whether a text is long enough to be looked for elsewhere, and somebody's."""
+    return len(part) > 1 and part not in NOBODY
+
+
+class _Renaming:
+    """Replaces private words in what is left of a value, and takes down what stood there."""
+
+    def __init__(self, names: Mapping[str, str], taken: dict[str, JSON]) -> None:
+        self._names, self._taken = names, taken
+        longest_first = sorted(names, key=len, reverse=True)
+        inner = "|".join(map(re.escape, longest_first))
+        self._words = re.compile(rf"(?<![^\W_])(?:{inner})(?![^\W_])", re.IGNORECASE)
+
+    def of(self, value: dict[str, JSON]) -> dict[str, JSON]:
+        """The value, renamed."""
+        renamed: dict[str, JSON] = self._walk(value, "", "")
+        return renamed
+
+    def _walk(self, part: Any, pointer: str, key: str) -> Any:
         if isinstance(part, dict):
-            return {key: walk(inner) for key, inner in part.items()}
+            return {
+                self._replace(name): self._walk(inner, f"{pointer}/{_token(name)}", name)
+                for name, inner in part.items()
+            }
         if isinstance(part, list):
-            return [walk(inner) for inner in part]
-        if isinstance(part, str):
-            return words.sub(lambda found: names[found[0]], part)
-        return part
+            return [self._walk(inner, f"{pointer}/{at}", "") for at, inner in enumerate(part)]
+        # A state is a word of the contract, whatever somebody's user name is.
+        if not isinstance(part, str) or key == "state" or pointer in self._taken:
+            return part
+        renamed = self._replace(part)
+        if renamed != part:
+            self._taken.setdefault(pointer, part)
+        return renamed
 
-    # The state is a word of the contract, whatever somebody's user name is.
-    return {name: part if name == "state" else walk(part) for name, part in value.items()}
+    def _replace(self, text: str) -> str:
+        return self._words.sub(lambda found: self._other(found[0]), text)
+
+    def _other(self, word: str) -> str:
+        # (A few letters have two lower cases: by which one it was found is no matter.)
+        return self._names.get(word.lower()) or next(iter(self._names.values()))

@@ -166,7 +166,8 @@ def _trust(
         store.put_root(RootDocument(version=1, document=document))
         say(f"root document: version 1, valid for {settings.root_expires_after / 86400:.0f} days")
     root = crypto.newest_root(store, verifier)
-    if answers.keepers and {key.fingerprint for key in keepers} != set(root.keepers):
+    # Their certificates are compared, too: a renewed key has the fingerprint that it had.
+    if keepers and set(keepers) != set(root.keeper_keys()):
         root = _change_keepers(settings, store, root, keepers, now)
         say(f"root document: version {root.version}, with {len(keepers)} secret-keepers")
     path = crypto.online_key_path(settings)

@@ -10,7 +10,7 @@ import contextlib
 import tempfile
 from collections.abc import Sequence
 
-from qlmdm_core.errors import KeyringError
+from qlmdm_core.errors import KeyringError, SignatureError
 from qlmdm_core.signing import packets
 from qlmdm_core.signing.gpg import QUIET, anonymous, content_of, program, run_program
 from qlmdm_core.signing.interface import PublicKey
@@ -27,6 +27,20 @@ def encrypt(data: bytes, recipients: Sequence[PublicKey], gpg: str | None = None
     binary = gpg or program("gpg")
     if binary is None:
         raise KeyringError("gpg is not installed; install GnuPG")
+    try:
+        code, said, message = _run(binary, data, recipients)
+    except SignatureError as error:
+        raise KeyringError(f"a secret-keeper's key can't be read: {error}") from None
+    except OSError as error:  # no room for the empty home, for instance
+        where = f" ({error.filename})" if error.filename else ""
+        raise KeyringError(f"gpg can't be run: {error.strerror or error}{where}") from None
+    if code != 0 or not message.startswith(b"-----BEGIN PGP MESSAGE-----"):
+        raise KeyringError(f"gpg could not encrypt to all secret-keepers: {said}")
+    return message.decode("ascii")
+
+
+def _run(binary: str, data: bytes, recipients: Sequence[PublicKey]) -> tuple[int, str, bytes]:
+    """Exit status, gpg's last words, and the message."""
     with contextlib.ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="qlmdm-gpg-"))
         argv = [binary, "--homedir", home, *QUIET, "--no-keyring", "--lock-never"]
@@ -42,7 +56,4 @@ def encrypt(data: bytes, recipients: Sequence[PublicKey], gpg: str | None = None
         source, out = stack.enter_context(anonymous(data)), stack.enter_context(anonymous(b""))
         argv += ["--armor", "--encrypt", "--output", "-", "--", "-"]
         code, said = run_program(argv, source, tuple(keep), stdout=out)
-        message = content_of(out)
-    if code != 0 or not message.startswith(b"-----BEGIN PGP MESSAGE-----"):
-        raise KeyringError(f"gpg could not encrypt to all secret-keepers: {said}")
-    return message.decode("ascii")
+        return code, said, content_of(out)

@@ -100,6 +100,12 @@ def _plugin_failures(report: Mapping[str, Mapping[str, JSON]]) -> list[JSON]:
     return failures if isinstance(failures, list) else []
 
 
+_MEND_SEAL = (
+    "If a secret-keeper's key has expired, renew it and run qlmdm-server-setup with the new "
+    "public key"
+)
+
+
 def _failing(report: Mapping[str, Mapping[str, JSON]]) -> Verdict:
     failing = {
         name: str(result.get("error") or result.get("status") or "no status")[:200]
@@ -107,12 +113,18 @@ def _failing(report: Mapping[str, Mapping[str, JSON]]) -> Verdict:
         if result.get("status") != "ok"
     }
     mend = "On the machine, see: sudo qlmdm-plugins"
-    if failing:
+    collectors = set(failing)
+    if collectors:
         mend = f"On the machine, see: sudo qlmdm-collect --explain {next(iter(failing))}"
     for failure in _plugin_failures(report):
         if isinstance(failure, dict):
             name = f"plugin {failure.get('distribution') or '?'}"
-            failing[name] = str(failure.get("error") or "failed")[:200]
+            error = str(failure.get("error") or "failed")
+            if failure.get("stage") == "seal":  # of a collector, whose name comes first
+                name, error = "what is private", error.partition(": ")[2] or error
+                if not collectors:
+                    mend = _MEND_SEAL
+            failing[name] = error[:200]
     named = "; ".join(f"{name} ({why[:100]})" for name, why in list(failing.items())[:5])
     more = f" and {len(failing) - 5} more" if len(failing) > 5 else ""
     return Verdict(state="fail", message=f"no value from {named}{more}. {mend}", evidence=failing)
