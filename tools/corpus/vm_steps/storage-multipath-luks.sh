@@ -10,7 +10,7 @@ for i in $(seq 100); do
     udevadm settle
     sleep 0.3
 done
-printf 'label: gpt\nsize=+\n' | sfdisk -q /dev/mapper/mpatha || true
+printf 'label: gpt\n,+\n' | sfdisk -q /dev/mapper/mpatha || true
 kpartx -a -s /dev/mapper/mpatha
 udevadm settle
 part=$(ls /dev/mapper/mpatha?*)
