@@ -214,6 +214,27 @@ def test_the_fleet_is_listed_and_shown(site: Site, run: Run) -> None:
     assert shown["report"]["firewall"]["value"] == OFF["firewall"]
 
 
+def verdicts_of(run: Run, hostname: str) -> str:
+    (line,) = [row for row in run("qlmdm-clients", "list")[1].splitlines() if hostname in row]
+    return line
+
+
+def test_who_was_not_judged_since_the_last_change_does_not_pass(site: Site, run: Run) -> None:
+    """What passes is not stored: a fleet that was never audited must not look like a good one."""
+    site.write(SITE_CHECK + "plugins_off: [qlmdm-plugins-builtin, qlmdm-plugins-eset]\n")
+    cid = site.fleet.client("laptop7", ON)
+    assert verdicts_of(run, "laptop7").endswith("not judged yet")
+    assert "verdicts: not judged yet" in run("qlmdm-clients", "show", "laptop7")[1]
+    assert json.loads(run("qlmdm-clients", "list", "--json")[1])["due"] is True
+    run("qlmdm-audit")
+    assert verdicts_of(run, "laptop7").endswith("all pass")
+    assert "verdicts: all pass" in run("qlmdm-clients", "show", "laptop7")[1]
+    site.fleet.report(cid, OFF)
+    assert verdicts_of(run, "laptop7").endswith("not judged yet")
+    run("qlmdm-audit")
+    assert verdicts_of(run, "laptop7").endswith("1 fail")
+
+
 def test_an_invitation_is_written_for_its_reader_only(site: Site, run: Run, tmp_path: Path) -> None:
     document = SignedText(text="{}", sigs=()).pack()
     site.store.put_root(RootDocument(version=1, document=document))

@@ -120,9 +120,11 @@ def all_clients(store: Store) -> Iterator[Client]:
 
 def _list(store: Store, args: argparse.Namespace, now: datetime) -> int:
     wrong = _count_by_client(store)
+    due = _due(store, now)
     if args.json:
         for client in all_clients(store):
-            print(json.dumps({**as_json(client), "verdicts": wrong.get(client.cid, {})}))
+            shown = {**as_json(client), "verdicts": wrong.get(client.cid, {})}
+            print(json.dumps({**shown, "due": client.cid in due}))
         return 0
     rows = [
         [
@@ -130,7 +132,7 @@ def _list(store: Store, args: argparse.Namespace, now: datetime) -> int:
             client.user_email or "",
             _os(client),
             ago(client.last_seen_at, now),
-            _verdicts(client, wrong.get(client.cid, {})),
+            _verdicts(client, wrong.get(client.cid, {}), due=client.cid in due),
         ]
         for client in all_clients(store)
     ]
@@ -154,16 +156,30 @@ def _count_by_client(store: Store) -> dict[str, Counter[str]]:
         after = f"{page[-1].check}:{page[-1].cid}"
 
 
+def _due(store: Store, now: datetime) -> set[str]:
+    """The clients that the next audit judges: they changed since the last one, or it is time."""
+    found: set[str] = set()
+    while page := store.audit_targets(now, everything=False, after=max(found, default=None)):
+        found.update(target.client.cid for target in page)
+    return found
+
+
 def _os(client: Client) -> str:
     facts = client.facts
     words = [facts.get("os_info.id"), facts.get("os_info.version_id")]
     return " ".join(str(word) for word in words if word)
 
 
-def _verdicts(client: Client, counts: Mapping[str, int]) -> str:
-    """How many checks fail and how many are unknown; nothing is known before it reported."""
+def _verdicts(client: Client, counts: Mapping[str, int], *, due: bool) -> str:
+    """How many checks fail and how many are unknown.
+
+    A verdict that passes is not stored: without any, nothing is wrong only if the client reported
+    and was judged since.
+    """
     texts = [f"{counts[state]} {state}" for state in ("fail", "unknown") if counts.get(state)]
-    return ", ".join(texts) or ("all pass" if client.reported_at else "")
+    if texts or not client.reported_at or client.status != "active":
+        return ", ".join(texts)
+    return "not judged yet" if due else "all pass"
 
 
 def as_json(client: Client) -> dict[str, JSON]:
@@ -203,6 +219,8 @@ def _show(store: Store, args: argparse.Namespace, now: datetime) -> int:
             [v.check, v.state, ago(v.since_at, now), " ".join(v.message.split())] for v in verdicts
         ]
         print_table(["check", "verdict", "since", "message"], rows)
+    elif told := _verdicts(client, {}, due=client.cid in _due(store, now)):
+        print(f"\nverdicts: {told}" + (" (qlmdm-audit does it)" if told != "all pass" else ""))
     return 0
 
 
