@@ -68,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := set(args.names) - set(known):
         parser.error(f"no such machine: {', '.join(sorted(unknown))}")
     wanted = [known[name] for name in args.names or known]
-    if not args.judge:
+    if args.judge:
+        wanted = [machine for machine in wanted if (args.target / machine.name).exists()]
+    else:
         wanted = _record_all(wanted, args.work, args.target, args.jobs)
     failed = len(args.names or known) - len(wanted)
     collectors = corpus.Collectors()
