@@ -323,6 +323,18 @@ def test_the_json_form_is_found_beside_the_text_form(tmp_path: Path) -> None:
     assert collect(machine.host())["state"] == "on"
 
 
+def test_a_dormant_table_is_seen_where_nft_garbles_its_flag(tmp_path: Path) -> None:
+    # nft 1.0.6 of Debian 12, with "flags dormant".
+    garbled = nft(table(flags="filter"), chain(policy="drop"))
+    listed = "table inet filter {\n\tflags dormant\n\tchain input {\n\t\ttype filter hook input"
+    listed += " priority filter; policy drop;\n\t}\n}\n"
+    alone = RecordedMachine(tmp_path / "a").command(NFT, garbled)
+    assert collect(alone.host())["state"] == "unknown"
+    both = RecordedMachine(tmp_path / "b").command(NFT, garbled)
+    both.command(["nft", "list", "ruleset"], listed)
+    assert collect(both.host())["state"] == "off"
+
+
 def test_an_empty_rule_set_is_off_for_root_alone(tmp_path: Path) -> None:
     assert collect(RecordedMachine(tmp_path / "a").command(NFT, nft()).host())["state"] == "off"
     machine = RecordedMachine(tmp_path / "b", root=False).command(NFT, nft())

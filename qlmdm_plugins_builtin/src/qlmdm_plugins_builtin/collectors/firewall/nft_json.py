@@ -51,6 +51,9 @@ _XT_DECIDES_NOTHING = {
     "LED", "RATEEST", "ECN", "HMARK", "TEE",
 }  # fmt: skip
 
+_TABLE_FLAGS = {"dormant", "owner", "persist"}
+"""All that a table can have (nft(8), "TABLES")."""
+
 
 def parse(text: str) -> Ruleset | None:
     """The rules in what nft printed; None if it is not that. Never raises."""
@@ -63,7 +66,19 @@ def parse(text: str) -> Ruleset | None:
     except (ValueError, RecursionError):
         return None
     objects = document.get("nftables") if isinstance(document, dict) else None
-    return build(objects) if isinstance(objects, list) else None
+    if not isinstance(objects, list) or any(map(_has_garbled_flags, objects)):
+        return None
+    return build(objects)
+
+
+def _has_garbled_flags(item: Any) -> bool:
+    """Whether this is a table of which can't be told whether it is dormant.
+
+    nft 1.0.6 (Debian 12) prints another word for it, such as "filter"; its text is right.
+    """
+    table = item.get("table") if isinstance(item, Mapping) else None
+    flags = tokens(table.get("flags")) if isinstance(table, Mapping) else []
+    return not _TABLE_FLAGS.issuperset(flags)
 
 
 def build(objects: list[Any]) -> Ruleset:
