@@ -84,6 +84,12 @@ def test_the_key_is_read_from_its_file(tmp_path: Path, text: str) -> None:
     assert collect(machine.host(), config)["state"] == "located"
 
 
+def test_nowhere_is_there_a_minus_zero(tmp_path: Path) -> None:
+    place = json.dumps({"location": {"lat": -0.00001, "lng": 0.0}, "accuracy": 20})
+    value = collect(near(tmp_path).http("POST", URL, body=place).host(), ON)
+    assert str(value["latitude"]) == "0.0"
+
+
 @pytest.mark.parametrize("text", [None, "", "two\nwords\n"])
 def test_a_key_that_can_not_be_read_is_unknown(tmp_path: Path, text: str | None) -> None:
     config = GeolocationSettings(enabled=True, provider_url=URL, api_key_file="/etc/site/key")

@@ -83,8 +83,8 @@ def _located(place: Place, decimals: int, source: str) -> JSON:
     rounding = _METERS_PER_DEGREE / 10**decimals / 2
     return {
         "state": "located",
-        "latitude": round(place.latitude, decimals),
-        "longitude": round(place.longitude, decimals),
+        "latitude": round(place.latitude, decimals) + 0.0,  # not -0.0
+        "longitude": round(place.longitude, decimals) + 0.0,
         "accuracy_meters": round(max(place.accuracy_meters, rounding)),
         "source": source,
     }
