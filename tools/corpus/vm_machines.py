@@ -170,6 +170,15 @@ _UNSEEN: dict[tuple[str, str], object] = {
 """Without root the kernel does not show its rules."""
 
 
+_NOT_TOLD: dict[tuple[str, str], object] = {
+    ("firewall", "state"): "unknown",
+    ("firewall", "ipv4"): "unknown",
+    ("firewall", "ipv6"): "unknown",
+    ("firewall", "zone"): None,
+}
+"""Neither nft nor iptables is installed, no interface is in a zone by itself, and firewalld 1.3
+lists all zones without saying which is the default one."""
+
 _NOT_STARTED: dict[tuple[str, str], object] = {
     ("sshd", "state"): "not_running",
     ("sshd", "password_login"): None,
@@ -234,7 +243,11 @@ def _machines() -> list[Machine]:
         of(BOOKWORM_UFW, "ufw-stopped", "lvm-on-luks", "ufw-stopped", "socket"),
         of(BOOKWORM_UFW, "ufw-on-not-root", "luks-on-lvm", "ufw-on", "match", **unseen),
         of(BOOKWORM_FIREWALLD, "firewalld-public", "luks-home", "firewalld-public", "keys-only"),
-        of(BOOKWORM_FIREWALLD, "firewalld-trusted", "zram", "firewalld-trusted", "as-installed"),
+        of(
+            *(BOOKWORM_FIREWALLD, "firewalld-trusted", "zram"),
+            *("firewalld-trusted", "as-installed"),
+            but=_NOT_TOLD,
+        ),
         of(BOOKWORM_FIREWALLD, "firewalld-stopped", "swap-plain", "firewalld-stopped", "off"),
         of(
             *(BOOKWORM_FIREWALLD, "firewalld-not-root", "btrfs-two-luks"),

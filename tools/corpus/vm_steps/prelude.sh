@@ -4,8 +4,7 @@
 partition() {
     local disk=$1 size
     shift
-    { echo "label: gpt"; for size in "$@"; do echo "size=$size"; done; } |
-        sed 's/^size=$/size=+/' | sfdisk -q "/dev/$disk"
+    { echo "label: gpt"; for size in "$@"; do echo ",${size:-+}"; done; } | sfdisk -q "/dev/$disk"
     udevadm settle
 }
 
@@ -25,4 +24,3 @@ ext4() {
     mkdir -p "$2"
     mount "$1" "$2"
 }
-chmod a+rx /opt/qlmdm; chmod -R a+rX /opt/qlmdm
