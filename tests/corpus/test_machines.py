@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "machines"
 TOOLS = ROOT / "tools" / "corpus"
 MACHINES = corpus.machines(FOLDER)
-MOST_FILES = 120
+MOST_FILES = 150
 
 
 def load_traits() -> Any:
