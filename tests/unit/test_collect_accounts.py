@@ -101,6 +101,12 @@ def test_a_second_account_with_uid_0_is_listed(tmp_path: Path) -> None:
     assert [entry["uid"] for entry in value["users"]] == [0, 0, 1000, 1001]
 
 
+@pytest.mark.parametrize("odd", ["\f", "\x85", "\u2028"])
+def test_no_comment_hides_an_account(tmp_path: Path, odd: str) -> None:
+    value = collect(machine(tmp_path, passwd=PASSWD + f"toor:x:0:0:{odd}:/root:/bin/sh\n"))
+    assert user(value, "toor")["uid"] == 0
+
+
 def test_an_account_of_the_system_is_listed_if_it_needs_no_password(tmp_path: Path) -> None:
     value = collect(machine(tmp_path, shadow=SHADOW.replace("daemon:*", "daemon:")))
     assert user(value, "daemon")["password"] == "empty"
@@ -155,6 +161,8 @@ def test_of_very_many_accounts_those_that_matter_are_listed(tmp_path: Path) -> N
         ("$1$ab$0123456789012345678901", "set"),
         ("ab0123456789.", "set"),  # DES
         ("_J9..abcd0123456789.", "set"),  # BSDi
+        ("$md5,rounds=904$ab$$0123456789012345678901", "set"),  # Sun
+        ("ab0123456789.0123456789.", "set"),  # bigcrypt
         ("REDACTED", "set"),
     ],
 )
@@ -234,12 +242,20 @@ def test_a_shell_that_lets_nobody_in(tmp_path: Path, shell: str, lets_in: bool) 
         ("ada web1=ALL", False, ""),
         ("ada box.example.com=ALL", None, "can't be told"),
         ("ada ALL=ALL\nada ALL=!ALL", False, ""),
+        ("ada ALL=ALL\nada ALL=!/usr/bin/su", True, "all commands"),
+        ("ada ALL=!/usr/bin/su", False, ""),
+        ("ada ALL=!ALL, /usr/bin/id", True, "some commands"),
+        ("ada web=/usr/bin/id : ALL=ALL", None, "line 1 is not understood"),
         ("ALL, !ada ALL=ALL", False, ""),
         ("OPS ALL=ALL", False, ""),
         ("# ada ALL=ALL", False, ""),
         ("Defaults targetpw\nALL ALL=(ALL) ALL", False, ""),
         ("Defaults targetpw\nada ALL=(ALL) NOPASSWD: ALL", True, "by name"),
         ("Defaults:bob targetpw\nada ALL=(ALL) ALL", True, "by name"),
+        ("Defaults:bob, ada targetpw\nada ALL=(ALL) ALL", False, ""),
+        ("Defaults:%ada !targetpw\nDefaults targetpw\nALL ALL=(ALL) ALL", True, "everybody"),
+        ("Defaults:+admins targetpw\nada ALL=(ALL) ALL", None, "whose password"),
+        ("Defaults:+admins targetpw\nada ALL=(ALL) NOPASSWD: ALL", True, "by name"),
         ("ada 192.0.2.0/24=ALL", None, "can't be told"),
         ("+admins ALL=ALL", None, "can't be told"),
         ("User_Alias A = A\nA ALL=ALL", None, "can't be told"),
@@ -334,6 +350,14 @@ def test_rules_that_are_not_read_to_their_end_take_no_right_away(tmp_path: Path)
 def test_who_may_use_doas(tmp_path: Path, rules: str, ada: bool) -> None:
     built = machine(tmp_path).file("/usr/bin/doas", "").file("/etc/doas.conf", rules + "\n")
     assert user(collect(built), "ada")["doas"] is ada
+
+
+def test_the_folder_of_rules_of_alpine_linux_is_read_last(tmp_path: Path) -> None:
+    built = machine(tmp_path).file("/usr/bin/doas", "").file("/etc/doas.conf", "deny ada\n")
+    built.file("/etc/doas.d/wheel.conf", "permit persist :sudo\n")
+    assert user(collect(built), "ada")["doas"] is True
+    built.unreadable("/etc/doas.d/wheel.conf")
+    assert user(collect(built), "ada")["doas"] is None
 
 
 def test_rules_of_doas_that_are_refused_are_not_known(tmp_path: Path) -> None:

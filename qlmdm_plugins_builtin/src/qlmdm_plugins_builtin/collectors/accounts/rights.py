@@ -23,6 +23,9 @@ POWERFUL_GROUPS = (
 )  # fmt: skip
 _SUDOERS = ("/etc/sudoers", "/usr/etc/sudoers")
 _DOAS = ("/etc/doas.conf", "/usr/local/etc/doas.conf")
+_DOAS_MORE = "/etc/doas.d/*.conf"
+"""Read after the first, by the doas of Alpine Linux."""
+_MOST_DOAS = 100
 _DEEPEST_ALIAS = 10
 _ALIAS_LIKE = re.compile(r"[A-Z][A-Z0-9_]*\Z")
 
@@ -63,21 +66,39 @@ class Sudo:
             return Right(granted=None if self.problem else False, source=self.problem)
         found = Right(granted=False)
         doubt = self.problem
+        asks_for_root = self._asks_for_root(account, groups)
         for rule in self._files.rules:
             who = self._matches(rule.users, account, groups)
             if who == "":
                 continue
             here = self._is_here(rule.hosts)
+            if rule.gives == "less":
+                continue  # of what earlier rules give, some is left
             if who is None or here is None:
                 doubt = doubt or f"{rule.file}: whom a rule is for can't be told"
             elif here and rule.gives == "none":
                 found = Right(granted=False)
-            elif here and (rule.no_password or not self._files.asks_for_root):
+            elif here and asks_for_root is None and not rule.no_password:
+                doubt = doubt or "whose password sudo asks for can't be told"
+            elif here and (rule.no_password or not asks_for_root):
                 what = "all commands" if rule.gives == "all" else "some commands"
                 found = Right(granted=True, source=f"{rule.file}: {what}, by {who}")
         if not found.granted and doubt:
             return Right(granted=None, source=doubt)
         return found
+
+    def _asks_for_root(self, account: Account, groups: frozenset[str] | None) -> bool | None:
+        """Whether sudo wants root's password of this account; None if it can't be told."""
+        if self._files is None:
+            return None
+        answer: bool | None = self._files.asks_for_root
+        for users, asks in self._files.asks_for_root_of:
+            who = self._matches(users, account, groups)
+            if who is None and asks is not answer:
+                answer = None
+            elif who:
+                answer = asks
+        return answer
 
     def _matches(
         self,
@@ -181,13 +202,15 @@ class Doas:
     def __init__(self, host: Host) -> None:
         self.problem = ""
         self._rules: list[tuple[bool, str, str]] = []
-        path = next((path for path in _DOAS if host.exists(path)), None)
-        if host.which("doas") is None or path is None:
-            return  # without doas.conf, doas lets nobody do anything
-        try:
-            self._rules = list(parse_doas(read_whole(host, path)))
-        except OSError as error:
-            self.problem = f"{path}: {error.strerror}"
+        if host.which("doas") is None:
+            return
+        # Without any of these files, doas lets nobody do anything.
+        first = [path for path in _DOAS if host.exists(path)][:1]
+        for path in [*first, *host.glob(_DOAS_MORE)[:_MOST_DOAS]]:
+            try:
+                self._rules += parse_doas(read_whole(host, path))
+            except OSError as error:
+                self.problem = self.problem or f"{path}: {error.strerror}"
 
     def of(self, account: Account, groups: frozenset[str] | None) -> Right:
         """Whether an account may run anything as root. The last rule that fits decides."""
@@ -210,7 +233,7 @@ def parse_doas(text: str) -> Iterator[tuple[bool, str, str]]:
     >>> list(parse_doas("permit persist :wheel\\n"))
     [(True, ':wheel', 'all commands')]
     """
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = re.sub(r"\{[^{}]*\}", " ", line.partition("#")[0]).split()
         if not words or words[0] not in ("permit", "deny"):
             continue

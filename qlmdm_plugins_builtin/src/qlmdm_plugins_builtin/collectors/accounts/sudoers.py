@@ -18,6 +18,9 @@ _DEEPEST = 20
 _INCLUDE = re.compile(r"[@#](include|includedir)[ \t]+(\S.*)")
 _ALIAS = re.compile(r"(User|Runas|Host|Cmnd|Cmd)_Alias[ \t]+(.*)")
 _ALIAS_NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
+_DEFAULTS_OF = re.compile(r"Defaults:[ \t]*([^\s,]+(?:[ \t]*,[ \t]*[^\s,]+)*)")
+_FURTHER_HOSTS = re.compile(r"\s:[^=:()]*=")
+"""`ada web = /bin/a : db = /bin/b`: what follows is for other hosts, and not worked out."""
 _COMMENT = re.compile(r"(?<!\\)#(?!-?[0-9]).*")
 """`#` before a number is no comment: it names a uid."""
 _QUOTED = re.compile(r'"([^"]*)"')
@@ -31,7 +34,7 @@ _PREFIX = re.compile(
 """What may stand before a command: tags and options."""
 _MOST_PREFIXES = 30
 
-Gives = Literal["all", "some", "none"]
+Gives = Literal["all", "some", "less", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class Rule:
     """As written: `ada`, `%sudo`, `#1000`, `!eve`, `ADMINS`, `ALL`."""
     hosts: tuple[str, ...]
     gives: Gives
-    """All commands as root, some, or none (it takes away)."""
+    """All commands as root, some, none (it takes all away), or less (it takes some away)."""
     no_password: bool
     file: str
 
@@ -56,6 +59,8 @@ class Sudoers:
     """Of users and of hosts; no name can be both."""
     asks_for_root: bool = False
     """sudo asks for root's password, not the person's (rootpw, targetpw, runaspw)."""
+    asks_for_root_of: list[tuple[tuple[str, ...], bool]] = field(default_factory=list)
+    """The same, of some users; these come after what is said of all (sudoers(5))."""
     problems: list[str] = field(default_factory=list)
     """What could not be read or understood: file and line."""
 
@@ -157,14 +162,18 @@ def _take(found: Sudoers, line: str, file: str) -> bool:
 
 
 def _take_defaults(found: Sudoers, line: str) -> None:
-    words = re.split(r"[\s,]+", line)
-    if words[0] != "Defaults":  # of some users, hosts or commands only
+    # openSUSE's sudo-policy-wheel-auth-self: `Defaults:%wheel !targetpw`.
+    begin = _DEFAULTS_OF.match(line)
+    words = re.split(r"[\s,]+", line[begin.end() :] if begin else line)
+    if not begin and words[0] != "Defaults":  # of some hosts, commands or targets only
         return
     for name in ("rootpw", "targetpw", "runaspw"):
-        if name in words:
-            found.asks_for_root = True
-        elif f"!{name}" in words:
-            found.asks_for_root = False
+        if name not in words and f"!{name}" not in words:
+            continue
+        if begin:
+            found.asks_for_root_of.append((_words(begin[1]), name in words))
+        else:
+            found.asks_for_root = name in words
 
 
 def _take_alias(found: Sudoers, definitions: str) -> bool:
@@ -195,7 +204,7 @@ def parse_rule(line: str, file: str) -> Rule | None:
 
     left, equals, right = _QUOTED.sub(hide, line.replace("\0", "")).partition("=")
     words = re.sub(r"!\s+", "!", ",".join(_words(left))).split()
-    if not equals or len(words) != 2 or not right.strip():
+    if not equals or len(words) != 2 or not right.strip() or _FURTHER_HOSTS.search(right):
         return None
     return Rule(
         users=tuple(show(word) for word in _words(words[0])),
@@ -211,8 +220,8 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _gives(commands: str) -> Gives:
-    """Whether a list of commands gives all of them as root, some, or none."""
-    gives: Gives = "none"
+    """Whether a list of commands gives all of them as root, some, or takes some or all away."""
+    gives: Gives = "less"
     as_root = True
     for command in _commands(commands):
         runas = _RUNAS.match(command)
@@ -229,7 +238,7 @@ def _gives(commands: str) -> Gives:
             gives = "none" if command[1:].strip() == "ALL" else gives
         elif command == "ALL" and as_root:
             gives = "all"
-        elif command and gives == "none":
+        elif command and gives != "all":
             gives = "some"
     return gives
 

@@ -1,7 +1,8 @@
 """Reads the files that local accounts are in: passwd, shadow, group, login.defs, systemd-homed.
 
 Text to value. What is read of a password is only what kind it is: the hash itself is never part
-of a value, a reason or an error.
+of a value, a reason or an error. Lines end with a line feed and nothing else, as for the C
+library: by `splitlines`, a form feed in a comment would hide the account.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ FIRST_UID = 1000
 """The first uid of a person, where login.defs does not say another (useradd(8))."""
 NOBODY = 65534
 _SHELLS_OF_NOBODY = frozenset({"nologin", "false", "true", "sync", "halt", "shutdown", "null"})
-_CRYPT = re.compile(r"\$[0-9A-Za-z]+\$|_[./0-9A-Za-z]{19}\Z|[./0-9A-Za-z]{13}\Z")
-"""crypt(5): `$id$…`, BSDi's with `_`, and the 13 letters of DES. Nothing else can match."""
+_CRYPT = re.compile(
+    r"\$[0-9A-Za-z]+[$,]|_[./0-9A-Za-z]{19}\Z|[./0-9A-Za-z]{13}(?:[./0-9A-Za-z]{11}){0,15}\Z"
+)
+"""crypt(5): `$id$…`, Sun's `$md5,rounds=…$`, BSDi's with `_`, the 13 letters of DES, and those
+of bigcrypt, which are 11 more for each 8 of the password. Nothing else can match."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,7 @@ class Secret:
 def parse_passwd(text: str) -> list[Account]:
     """The accounts in /etc/passwd; lines of NIS (`+`, `-`) and broken ones are left out."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = line.split(":")
         if len(fields) != 7 or not fields[0] or fields[0][0] in "+-#":
             continue
@@ -66,13 +70,13 @@ def parse_passwd(text: str) -> list[Account]:
 
 def has_nis(text: str) -> bool:
     """Whether passwd(5) takes in accounts from NIS, which are not read here."""
-    return any(line.startswith("+") for line in text.splitlines())
+    return any(line.startswith("+") for line in text.split("\n"))
 
 
 def parse_shadow(text: str) -> dict[str, Secret]:
     """What kind of password each account has, by /etc/shadow."""
     found: dict[str, Secret] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = line.split(":")
         if len(fields) != 9 or not fields[0]:
             continue
@@ -102,7 +106,7 @@ _STATES: dict[str, Password] = {
 def parse_passwd_status(text: str) -> dict[str, Secret]:
     """The answer of `passwd -S -a`: `ada P 2026-01-31 0 99999 7 -1`."""
     found = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split()
         if len(words) >= 2 and words[1] in _STATES:
             found[words[0]] = Secret(password=_STATES[words[1]], has_dates=False)
@@ -116,7 +120,7 @@ Groups: TypeAlias = "dict[str, tuple[int | None, frozenset[str]]]"
 def parse_groups(text: str) -> Groups:
     """The groups in /etc/group: number and members by name."""
     found: Groups = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = line.split(":")
         if len(fields) == 4 and fields[0] and fields[0][0] not in "+-#":
             members = frozenset(name.strip() for name in fields[3].split(",") if name.strip())
@@ -135,7 +139,7 @@ def groups_of(account: Account, groups: Groups) -> frozenset[str]:
 
 def parse_first_uid(text: str) -> int:
     """UID_MIN of login.defs(5)."""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split()
         if len(words) >= 2 and words[0] == "UID_MIN":
             number = _number(words[1])
