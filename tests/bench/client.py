@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,11 +178,13 @@ class Weighed(RealHost):
             file.write(str(used.ru_utime + used.ru_stime))
         return result
 
+only = sys.argv[2:] or None
 outcome = collect(
     settings.defaults(StandaloneSettings),
+    only=only,
     make_host=lambda name, find_distro: Weighed(distro=find_distro),
 )
-assert len(outcome.results) > 10
+assert len(outcome.results) == len(only) if only else len(outcome.results) > 10
 """
 
 
@@ -211,28 +214,57 @@ def _collect(made: Agent, rounds: int) -> list[Figure]:
             unit=" s",
             detail=f"{statistics.median(c.wall for c in costs):.2f} s, slowest {slowest:.2f} s",
         ),
+        *_each_collector(made.state.parent, made.environ),
     ]
 
 
 def _own_part(folder: Path, rounds: int) -> tuple[tuple[float, ...], float, float]:
     """The CPU of a collect, without that of the commands that collectors ran: each collector's
     process notes what its commands took so far."""
-    script = folder / "collect.py"
-    script.write_text(COLLECT)
     ratios, ours, bare = [], [], []
-    for number in range(rounds):
-        notes = folder / f"notes{number}"
-        notes.mkdir()
+    for _ in range(rounds):
         bare.append(processes.run(processes.bare_python()).cpu)
-        whole = processes.run([sys.executable, str(script), str(notes)]).cpu
-        ours.append(whole - sum(float(note.read_text()) for note in notes.iterdir()))
+        ours.append(_weigh(folder)[0])
         ratios.append(ours[-1] / bare[-1])
     return tuple(ratios), statistics.median(ours), statistics.median(bare)
 
 
-def _slowest(made: Agent) -> float:
-    import subprocess
+def _weigh(folder: Path, *only: str) -> tuple[float, float]:
+    """The CPU seconds of one collect, our own and those of the commands that it started."""
+    script = folder / "collect.py"
+    script.write_text(COLLECT)
+    with tempfile.TemporaryDirectory(dir=folder) as notes:
+        whole = processes.run([sys.executable, str(script), notes, *only]).cpu
+        commands = sum(float(note.read_text()) for note in Path(notes).iterdir())
+    return whole - commands, commands
 
+
+def _each_collector(folder: Path, environ: Mapping[str, str]) -> list[Figure]:
+    """What each adds to a collect by itself: its own work against a bare interpreter."""
+    listed = subprocess.run(
+        [str(BIN / "qlmdm-collect"), "--explain", "--json"],
+        env={**os.environ, **environ},
+        capture_output=True,
+        check=True,
+    )
+    bare = statistics.median(processes.run(processes.bare_python()).cpu for _ in range(5))
+    # A collector that is off costs a collect and no work.
+    empty = statistics.median(_weigh(folder, "geolocation")[0] for _ in range(5))
+    figures = []
+    for entry in json.loads(listed.stdout)["collectors"]:
+        costs = [_weigh(folder, entry["name"]) for _ in range(3)]
+        commands = statistics.median(cost[1] for cost in costs)
+        figures.append(
+            Figure(
+                what=f"collector {entry['name']}: its own CPU against a bare interpreter",
+                values=tuple(max(0.0, own - empty) / bare for own, _ in costs),
+                detail=f"and {commands * 1000:.0f} ms in its commands",
+            )
+        )
+    return figures
+
+
+def _slowest(made: Agent) -> float:
     done = subprocess.run(
         [str(BIN / "qlmdm-collect"), "--stdout"],
         env={**os.environ, **made.environ},
