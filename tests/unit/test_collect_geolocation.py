@@ -16,9 +16,9 @@ from qlmdm_plugins_builtin.collectors.geolocation import (
     collect,
     points,
     provider,
-    same_place,
     scan,
 )
+from qlmdm_plugins_builtin.collectors.geolocation.points import same_place
 
 URL = "https://geo.example.net/v1/geolocate"
 ON = GeolocationSettings(enabled=True, provider_url=URL)

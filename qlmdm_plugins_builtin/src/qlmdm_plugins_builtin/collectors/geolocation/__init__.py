@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qlmdm_core import JSON, Host, unknown
-from qlmdm_plugins_builtin.collectors.geolocation.points import same_place
 from qlmdm_plugins_builtin.collectors.geolocation.settings import GeolocationSettings
 
 if TYPE_CHECKING:
     from qlmdm_plugins_builtin.collectors.geolocation.provider import Place
 
-__all__ = ["GeolocationSettings", "collect", "same_place"]
+__all__ = ["GeolocationSettings", "collect"]
 
 _METERS_PER_DEGREE = 111_000
 _NOWHERE: dict[str, JSON] = {
@@ -59,6 +58,8 @@ def collect(host: Host, config: GeolocationSettings) -> JSON:
 def _recall(host: Host, bssids: tuple[str, ...], config: GeolocationSettings) -> JSON | None:
     """The last place, while much the same is heard as then: the provider counts what it is asked,
     and learns each time where somebody is."""
+    from qlmdm_plugins_builtin.collectors.geolocation.points import same_place
+
     try:
         kept = host.recall()
         value, before = kept["value"], [str(bssid) for bssid in kept["bssids"]]
