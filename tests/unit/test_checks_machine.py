@@ -155,8 +155,11 @@ def test_an_account_without_a_password_fails() -> None:
 
 def test_a_name_that_is_no_word_is_not_put_in_a_command() -> None:
     odd = {"name": "x; reboot", "uid": 0, "password": "empty"}
-    for name in ("account-without-password", "extra-root-account"):
-        assert judge(name, users(ROOT, odd)).message.endswith(" NAME")
+    assert judge("account-without-password", users(ROOT, odd)).message.endswith(" NAME")
+    sealed = {"name": "private:0123456789ab", "uid": 1000, "password": "empty"}
+    assert judge("account-without-password", users(ROOT, sealed)).message.endswith(" NAME")
+    # Locked, an account with uid 0 still is one: the command takes it out.
+    assert judge("extra-root-account", users(ROOT, odd)).message.endswith("; sudo vipw -s")
 
 
 @pytest.mark.parametrize(

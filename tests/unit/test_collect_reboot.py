@@ -72,6 +72,15 @@ def test_a_machine_that_runs_what_it_has(tmp_path: Path) -> None:
     }
 
 
+def test_the_running_kernel_is_found_among_very_many(tmp_path: Path) -> None:
+    built = machine(tmp_path)
+    for number in range(150):
+        built.file(f"/usr/lib/modules/5.{number:03}-amd64/modules.dep", "")
+    assert collect(built, NO)["state"] == "required"
+    built.file("/usr/lib/modules/6.1.0-30-amd64/modules.dep", "")
+    assert collect(built, NO)["state"] == "not_required"
+
+
 def test_what_the_adapter_says_asks_for_a_restart_is_told(tmp_path: Path) -> None:
     built = machine(tmp_path).file("/run/reboot-required", "", mtime=1793300000.5)
     value = collect(built, Reboot(required=True, reason="libc6", packages=("libc6",)))

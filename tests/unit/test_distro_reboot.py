@@ -55,15 +55,20 @@ def test_a_mark_without_packages_counts(tmp_path: Path) -> None:
 
 
 def test_no_mark_counts_where_something_would_leave_one(tmp_path: Path) -> None:
-    found = AptAdapter().reboot_required(
-        RecordedMachine(tmp_path).file(debian.MARKERS[0], "").host()
-    )
+    found = AptAdapter().reboot_required(RecordedMachine(tmp_path).file(debian.MARKER, "").host())
     assert (found.required, found.notes) == (False, ())
+
+
+@pytest.mark.parametrize("marker", debian.KERNEL_MARKERS)
+def test_what_marks_kernels_only_says_nothing_of_libraries(tmp_path: Path, marker: str) -> None:
+    found = AptAdapter().reboot_required(RecordedMachine(tmp_path).file(marker, "").host())
+    assert found.required is False
+    assert "libraries" in found.notes[0]
 
 
 def test_a_newer_kernel_counts_without_a_mark(tmp_path: Path) -> None:
     built = machine(tmp_path, "6.1.0-28-amd64", "6.1.0-28-amd64", "6.1.0-30-amd64")
-    found = AptAdapter().reboot_required(built.file(debian.MARKERS[0], "").host())
+    found = AptAdapter().reboot_required(built.file(debian.MARKER, "").host())
     assert (found.required, found.installed_kernel) == (True, "6.1.0-30-amd64")
     assert found.reason == "kernel 6.1.0-30-amd64 is installed, 6.1.0-28-amd64 runs"
 
@@ -167,9 +172,28 @@ def test_modules_that_were_kept_do_not_hide_the_newer_package(
 ) -> None:
     built = RecordedMachine(tmp_path).file("/proc/sys/kernel/osrelease", "6.17.5-arch1-1\n")
     built.file("/usr/lib/modules/6.17.5-arch1-1/pkgbase", "linux\n")
+    built.file("/usr/lib/modules/6.17.7-arch1-1/pkgbase", "linux\n")
     built.command(["pacman", "-Q", "linux"], answer)
     found = PacmanAdapter().reboot_required(built.host())
     assert (found.required, found.packages) == (due, ("linux",) if due else ())
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "release"),
+    [
+        ("linux-xanmod", "6.17.7-1", "6.17.7-x64v3-xanmod1-1"),
+        ("linux-libre", "6.17.7-1", "6.17.7-gnu-1"),
+        ("linux-mainline", "6.18rc3-1", "6.18.0-rc3-1-mainline"),
+    ],
+)
+def test_a_kernel_with_a_name_of_its_own_is_not_taken_for_another(
+    tmp_path: Path, package: str, version: str, release: str
+) -> None:
+    built = RecordedMachine(tmp_path).file("/proc/sys/kernel/osrelease", f"{release}\n")
+    built.file(f"/usr/lib/modules/{release}/pkgbase", f"{package}\n")
+    built.file("/usr/lib/modules/6.12.56-1-lts/pkgbase", "linux-lts\n")
+    built.command(["pacman", "-Q", package], f"{package} {version}\n")
+    assert PacmanAdapter().reboot_required(built.host()).required is False
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ def reboot_required(host: Host) -> Reboot:
     """Whether the running kernel was replaced. The first that fits decides:
 
     - its modules are gone, and another kernel's are there: required;
-    - its package (pkgbase) is installed in another version, its modules having been kept by
-      hand or by kernel-modules-hook: required;
+    - its package (pkgbase) is installed in another version, with modules of its own, those of
+      the running one having been kept by hand or by kernel-modules-hook: required;
     - its modules are there: not required, as far as the kernel goes;
     - no kernel is installed at all: it can't be told.
     """
@@ -34,7 +34,7 @@ def reboot_required(host: Host) -> Reboot:
         return Reboot(required=None, reason=f"{MODULES}: {error.strerror}")
     others = [other for other in installed if other != kernel and _is_kernel(host, other)]
     if _is_kernel(host, kernel):
-        return _by_package(host, kernel)
+        return _by_package(host, kernel, others)
     if not others:
         reason = "no kernel is installed here: a container, or one that is booted from outside"
         return Reboot(required=None, reason=reason)
@@ -45,11 +45,14 @@ def reboot_required(host: Host) -> Reboot:
     )
 
 
-def _by_package(host: Host, kernel: str) -> Reboot:
-    """A kernel whose modules are there: whether its package has moved on."""
-    try:
-        name = host.read(f"{MODULES}/{kernel}/pkgbase").strip()
-    except OSError:
+def _by_package(host: Host, kernel: str, others: list[str]) -> Reboot:
+    """A kernel whose modules are there: whether its package has moved on.
+
+    The versions alone don't tell: a package 6.17.7-1 (linux-xanmod) may hold the kernel
+    6.17.7-x64v3-xanmod1-1. It has moved on only if another folder of modules is its own, too.
+    """
+    name = _package_of(host, kernel)
+    if not any(_package_of(host, other) == name for other in others):
         name = ""
     if re.match(r"[a-z0-9@_+][a-z0-9@._+-]*\Z", name):
         result = host.run(("pacman", "-Q", name))
@@ -61,6 +64,14 @@ def _by_package(host: Host, kernel: str) -> Reboot:
                 packages=(name,),
             )
     return Reboot(required=False, installed_kernel=kernel, notes=(_NOTE,))
+
+
+def _package_of(host: Host, release: str) -> str:
+    """The package that a kernel came with, by the file in which it says so."""
+    try:
+        return host.read(f"{MODULES}/{release}/pkgbase").strip()
+    except OSError:
+        return ""
 
 
 def same_kernel(version: str, release: str) -> bool:

@@ -10,12 +10,14 @@ from qlmdm_core.api import Host, Reboot
 from qlmdm_plugins_ubuntu import dpkg
 
 MARKS = ("/run/reboot-required", "/var/run/reboot-required")
-MARKERS = (
-    # Who leaves the mark: update-notifier-common, unattended-upgrades, reboot-notifier.
-    "/usr/share/update-notifier/notify-reboot-required",
+MARKER = "/usr/share/update-notifier/notify-reboot-required"
+"""Leaves the mark, for each package that asks it to: part of update-notifier-common."""
+KERNEL_MARKERS = (
+    # Leave the mark for a new kernel only: parts of unattended-upgrades and reboot-notifier.
     "/etc/kernel/postinst.d/unattended-upgrades",
     "/etc/kernel/postinst.d/reboot-notifier",
 )
+_NOTE = "only the kernel was compared: nothing here notes updated libraries"
 NEEDRESTART = ("needrestart", "-b", "-k", "-r", "l")
 """In batch mode it asks and restarts nothing (README.batch.md of needrestart)."""
 MOST_PACKAGES = 200
@@ -31,8 +33,9 @@ def reboot_required(host: Host) -> Reboot:
     - needrestart expects another kernel, or a newer kernel of the running one's flavour is
       installed, or a newer build of the same release: required, mark or no mark;
     - something is installed that would leave the mark: not required;
-    - needrestart, or the comparison, finds the newest kernel running: not required. Of a library
-      that is still in use after its update, nobody then tells, which is noted;
+    - something would leave it for a kernel, or needrestart or the comparison finds the newest
+      kernel running: not required. Of a library that is still in use after its update, nobody
+      then tells, which is noted;
     - else it can't be told. That there is no mark proves nothing by itself.
     """
     running = _running_kernel(host)
@@ -48,11 +51,11 @@ def reboot_required(host: Host) -> Reboot:
     why = why or _newer(host, running, newest)
     if why:
         return Reboot(required=True, reason=why, installed_kernel=newest or None)
-    if any(host.exists(marker) for marker in MARKERS):
+    if host.exists(MARKER):
         return Reboot(required=False, installed_kernel=newest or None)
-    if expected == "running" or (newest and newest == running):
-        note = "only the kernel was compared: nothing here notes updated libraries"
-        return Reboot(required=False, installed_kernel=newest or None, notes=(note,))
+    marked = any(host.exists(marker) for marker in KERNEL_MARKERS)
+    if marked or expected == "running" or (newest and newest == running):
+        return Reboot(required=False, installed_kernel=newest or None, notes=(_NOTE,))
     reason = "nothing here notes that a restart is due, and the kernels can't be compared"
     return Reboot(required=None, reason=reason, installed_kernel=newest or None)
 

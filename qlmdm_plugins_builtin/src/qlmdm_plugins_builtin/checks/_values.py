@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from qlmdm_core.api import JSON, Verdict
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:@~-]{0,63}\$?\Z")
+_PSEUDONYM = "private:"
 
 
 def unknown_for(value: Mapping[str, JSON]) -> Verdict:
@@ -45,8 +46,12 @@ def named(names: Iterable[str], most: int = 5) -> str:
 
 
 def word(name: JSON, usual: str) -> str:
-    """A word to type. A client's report is not to be trusted in an administrator's shell."""
-    return name if isinstance(name, str) and _PLAIN.match(name) else usual
+    """A word to type. A client's report is not to be trusted in an administrator's shell.
+
+    A pseudonym, which stands for a name that only secret-keepers may read, is no word to type.
+    """
+    plain = isinstance(name, str) and _PLAIN.match(name) and not name.startswith(_PSEUDONYM)
+    return str(name) if plain else usual
 
 
 def moment(text: JSON) -> datetime | None:

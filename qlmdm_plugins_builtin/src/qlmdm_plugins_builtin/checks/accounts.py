@@ -33,8 +33,7 @@ def checks(settings: Policy) -> list[AuditCheck]:  # noqa: ARG001 - one signatur
             judge=judge_root,
             grace_period=1 * DAY,
             help="Only one account has uid 0 and with it all rights. If there is another: take it "
-            "out of /etc/passwd and /etc/shadow (sudo vipw; sudo vipw -s), or lock it "
-            "(sudo usermod -L -s /usr/sbin/nologin NAME).",
+            "out of /etc/passwd and /etc/shadow (sudo vipw; sudo vipw -s).",
         ),
     ]
 
@@ -99,13 +98,11 @@ def judge_root(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
     roots = [user for user in users if type(user.get("uid")) is int and user["uid"] == 0]
     if len(roots) > 1:
         others = [user for user in roots if user.get("name") != "root"] or roots[1:]
-        first = word(others[0].get("name"), "NAME")
         has = "has" if len(others) == 1 else "have"
         return Verdict(
             state="fail",
-            message=f"{named(_name(user) for user in others)} {has} uid 0 and all rights. Take the "
-            f"line out: sudo vipw; sudo vipw -s, or lock it: sudo usermod -L -s /usr/sbin/nologin "
-            f"{first}",
+            message=f"{named(_name(user) for user in others)} {has} uid 0 and all rights. Take "
+            f"{'its lines' if len(others) == 1 else 'their lines'} out: sudo vipw; sudo vipw -s",
             evidence=_evidence(roots),
         )
     if value["state"] == "unknown":

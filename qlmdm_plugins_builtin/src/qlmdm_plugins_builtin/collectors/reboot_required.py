@@ -82,31 +82,32 @@ def _generic(host: Host, kernel: str) -> Iterator[str]:
         yield (
             f"the modules of the running kernel {kernel} are gone, those of {others[-1]} are there"
         )
-    if _other_generation(host):
-        yield "NixOS was booted with another kernel than the one of its present generation"
+    if part := _other_generation(host):
+        yield f"NixOS was booted with another {part} than the one of its present generation"
 
 
 def _other_kernels(host: Host, kernel: str) -> list[str]:
     """The kernels that are installed, if the running one is not among them."""
-    found: list[str] = []
-    for folder in _MODULES:
-        for name in _names(host, folder):
-            if any(host.exists(f"{folder}/{name}/{own}") for own in _OWN):
-                found.append(name)
-    return [] if kernel in found else found
+
+    def is_kernel(folder: str, name: str) -> bool:
+        return any(host.exists(f"{folder}/{name}/{own}") for own in _OWN)
+
+    if any(is_kernel(folder, kernel) for folder in _MODULES):
+        return []
+    return [name for folder in _MODULES for name in _names(host, folder) if is_kernel(folder, name)]
 
 
-def _other_generation(host: Host) -> bool:
-    """NixOS keeps a link to what was booted beside that to what is current."""
-    for part in ("kernel", "kernel-modules", "initrd"):
+def _other_generation(host: Host) -> str:
+    """What NixOS was booted with and has another of by now: it keeps links to both."""
+    for part, name in (("kernel", "kernel"), ("kernel-modules", "kernel"), ("initrd", "initrd")):
         try:
             booted = host.readlink(f"/run/booted-system/{part}")
             current = host.readlink(f"/run/current-system/{part}")
         except OSError:
             continue
         if booted != current:
-            return True
-    return False
+            return name
+    return ""
 
 
 def _ostree(host: Host) -> Reboot:
