@@ -127,6 +127,127 @@ def test_a_finished_recording_is_moved_whole(tmp_path: Path) -> None:
     assert sorted(everything_in(tmp_path / "there")) == before
 
 
+# --- wherever they are written --------------------------------------------------------------------
+
+
+PLACES: dict[str, tuple[str, str, str]] = {
+    # what is secret: the file (or, with a blank, the command) that says it, its text, the secret
+    "a user of a directory service": ("loginctl show-session 4", "Name=ludmila\n", "ludmila"),
+    "one with a session": ("loginctl list-sessions", " 4 70001 ludmila seat0\n", "ludmila"),
+    "one that was asked for": (
+        "getent passwd 70001",
+        "ludmila:*:70001:70001:Ludmila Peirson:/nfs/u/ludmila:/bin/sh\n",
+        "ludmila",
+    ),
+    "a user of a domain": ("/etc/passwd", "ACME\\wquark:x:16777216:1::/home/q:/bin/sh\n", "wquark"),
+    "a home elsewhere": ("/etc/passwd", "jo:x:1000:1::/srv/people/jsmythe:/bin/sh\n", "jsmythe"),
+    "a telephone": ("/etc/passwd", "jo:x:1000:1:Jo,Room 7,+49 30 555123,:/home/jo:/x\n", "555123"),
+    "a surname alone": (
+        "/etc/passwd",
+        "jo:x:1000:1:J\u00fcrgen Gro\u00dfmann:/home/jo:/x\n# Gro\u00dfmann's laptop\n",
+        "Gro\u00dfmann",
+    ),
+    "a member of a group": ("/etc/group", "sudo:x:27:jo,grpmember\n", "grpmember"),
+    "one who may log in": ("/etc/ssh/sshd_config", "AllowUsers bkp@10.9.8.7 kurtz\n", "kurtz"),
+    "one who is matched": ("/etc/ssh/sshd_config", "Match User kurtz Address *\n", "kurtz"),
+    "sshd's own words": ("sshd -T", "allowusers kurtz\n", "kurtz"),
+    "a sudoer": ("/etc/sudoers", "kurtz ALL=(ALL) ALL\n", "kurtz"),
+    "one who is logged in": ("/etc/lightdm/lightdm.conf", "autologin-user=kioskus\n", "kioskus"),
+    "a file of AccountsService": ("/var/lib/AccountsService/users/kurtz", "[User]\n", "kurtz"),
+    "a medium": ("findmnt", "/run/media/kurtz/STICK /dev/sdb1\n", "kurtz"),
+    "a share": ("findmnt", "//filer/x /mnt cifs rw,username=kurtz,domain=D\n", "kurtz"),
+    "a share's server": ("/proc/self/mountinfo", "1 2 - cifs //filer7/x rw\n", "filer7"),
+    "an export's server": ("/etc/fstab", "filer7:/x /mnt nfs defaults\n", "filer7"),
+    "a share's domain": ("findmnt", "//filer/x /mnt cifs rw,domain=QUUXDOM\n", "QUUXDOM"),
+    "a host's domain": ("/etc/hostname", "box7.corp.quux.example\n", "quux.example"),
+    "another host": ("/etc/hosts", "10.9.8.7 filer7.example filer7\n", "filer7"),
+    "a pretty name": ("hostnamectl", " Pretty hostname: Zoes Laptop\n", "Zoes Laptop"),
+    "a boot": ("hostnamectl", " Boot ID: 1111deadbeef4bd2a111222233334444\n", "deadbeef4bd2"),
+    "a network in a table": (
+        "nmcli dev wifi",
+        "*  AA:BB:CC:DD:EE:03  Table Net  Infra  6  130 Mbit/s  77  WPA2\n",
+        "Table Net",
+    ),
+    "a network of netplan": (
+        "/etc/netplan/1.yaml",
+        "wifis:\n  w0:\n    access-points:\n      'Plan: Net':\n        password: x\n",
+        "Plan: Net",
+    ),
+    "a network's emoji": ("iw dev w0 scan", '\tSSID: "Caf\u00e9" \U0001f600 5G\n', "Caf\u00e9"),
+    "a stick": ("/dev/disk/by-id/usb-Maker_Ultra_4C53000123-0:0-part1", "", "4C53000123"),
+    "a disk's name": ("/dev/disk/by-id/wwn-0x5002538e40a1b2d4", "", "5002538e40a1b2d4"),
+    "an address of bluetooth": ("/var/lib/bluetooth/8C:16:45:A1:B2:C3/info", "", "A1:B2:C3"),
+    "an address in a D-Bus path": ("busctl", "/org/bluez/hci0/dev_8C_16_45_A1_B2_C3", "A1_B2_C3"),
+    "an address with dashes": ("arp -n", "at 8C-16-45-A1-B2-C3\n", "A1-B2-C3"),
+    "an address and its bare form": (
+        "ip link",
+        "link/ether 8C:16:45:A1:B2:C3\naltname wwan8c1645a1b2c3 8c1645a1b2c3\n",
+        " 8c1645a1b2c3",
+    ),
+    "an address of the sixth version": ("ip addr", "inet6 2a02:1234:56::9/64\n", "2a02:1234:56"),
+    "one with a zone": ("ip addr", "fe80::8e16:45ff:fea1:b2c3%w0/64\n", "fea1:b2c3"),
+    "an upper-case UUID": (
+        "/sys/class/dmi/id/product_uuid",
+        "4C4C4544-0042-3510-8053-B4C04F4A3133\n4c4c4544-0042-3510-8053-b4c04f4a3133\n",
+        "b4c04f4a3133",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", PLACES)
+def test_what_names_somebody_is_found_where_it_is_written(tmp_path: Path, what: str) -> None:
+    where, text, secret = PLACES[what]
+    machine = RecordedMachine(tmp_path / "m")
+    if where.startswith("/"):
+        machine.file(where, text)
+    else:
+        machine.command(where.split(" "), text)
+    folder, _ = renamed(machine, tmp_path)
+    said = list(everything_in(folder / "files"))
+    if (folder / "commands.json").exists():
+        commands = json.loads((folder / "commands.json").read_text())
+        said += [command["stdout"] for command in commands]
+    assert said
+    assert not [text for text in said if secret in text]
+
+
+def test_names_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
+    machine = RecordedMachine(tmp_path / "m")
+    lines = "".join(
+        f"{name}:x:{1000 + at}:1::/home/{name}:/bin/sh\n"
+        for at, name in enumerate(["jo", "jo-an", "jo-an.smythe", "joan"])
+    )
+    folder, _ = renamed(machine.file("/etc/passwd", lines), tmp_path)
+    users = (folder / "files/etc/passwd").read_text().splitlines()
+    assert [line.split(":")[0] for line in users] == ["user1", "user2", "user3", "user4"]
+    assert [line.split(":")[5] for line in users] == [f"/home/user{n}" for n in range(1, 5)]
+
+
+def test_a_host_that_is_called_like_its_user_is_renamed(tmp_path: Path) -> None:
+    machine = laptop(tmp_path / "machine").file("/etc/hostname", "grace\n")
+    folder, _ = renamed(machine, tmp_path)
+    assert not any("grace" in text for text in everything_in(folder))
+
+
+def test_what_is_in_one_network_stays_in_one() -> None:
+    names = Names()
+    texts = [f"10.44.55.{host}" for host in range(1, 255)] + ["10.44.55.0", "10.44.55.255"]
+    for text in texts:
+        names.add_address(text)
+    others = [names.replace(text) for text in texts]
+    assert len({other.rpartition(".")[0] for other in others}) == 1
+    assert len(set(others)) == len(texts)
+    assert others[-2].endswith(".0")
+    assert others[-1].endswith(".255")
+
+
+def test_an_address_is_the_same_however_it_is_written() -> None:
+    names = Names()
+    for text in ("2a02:1234::9", "2a02:1234:0:0:0:0:0:9", "2A02:1234::9"):
+        names.add_address(text)
+    assert len({names.replace(t) for t in ("2a02:1234::9", "2a02:1234:0:0:0:0:0:9")}) == 1
+
+
 # --- names one by one -----------------------------------------------------------------------------
 
 

@@ -80,7 +80,8 @@ FACTS: Mapping[str, Facts] = {
     ),
     "geolocation": Facts(
         help="Where the machine is, to find one that was lost or stolen. Off unless settings turn "
-        "it on and there are secret-keepers, who alone can read it.",
+        "it on and there are secret-keepers, who alone can read it. To find out, the addresses of "
+        "the wireless access points around go to the provider that the settings name.",
         fields={
             "latitude": "Degrees north, as coarse as the site has set.",
             "longitude": "Degrees east, as coarse as the site has set.",

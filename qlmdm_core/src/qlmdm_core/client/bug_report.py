@@ -7,13 +7,16 @@ when the person agrees is it moved to where it was asked for.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -22,7 +25,7 @@ from qlmdm_core.client.isolation import Outcome
 from qlmdm_core.client.plan import HostFactory
 from qlmdm_core.errors import UsageError
 from qlmdm_core.host.journal import Journal, NotRecordedError
-from qlmdm_core.host.redaction.find import FIRST_UID, LAST_UID
+from qlmdm_core.host.redaction.people import is_persons
 from qlmdm_core.host.redaction.rewrite import move, rewrite
 from qlmdm_core.host.redaction.show import everything, summary
 
@@ -43,30 +46,78 @@ def record(
     `collect` collects from the hosts that it is given. `agreed` gets the folder with what would
     be written, and asks the person. Raises `NotRecordedError`, `UsageError`.
     """
-    with _Place(directory) as place, tempfile.TemporaryDirectory(prefix="qlmdm-record-") as folder:
+    with _tidy_when_ended(), _Place(directory) as place, _private_folder() as folder:
         shown = raw = os.path.join(folder, "raw")
         outcome = collect(host_maker(replay, raw))
         check_names(outcome)
         _check_recorded(raw, outcome)
         counts = None
-        try:
+        with _naming(folder):
             if renamed:
                 shown = os.path.join(folder, "renamed")
                 counts = rewrite(raw, shown, () if replay else _own_names()).counts
             for line in summary(shown, counts):
                 say(line)
-            if renamed:
-                for line in _differences(outcome, collect(host_maker(shown))):
-                    say(line)
+        if renamed:
+            for line in _differences(outcome, collect(host_maker(shown))):
+                say(line)
+        with _naming(folder):
             if not agreed(shown):
                 return outcome, False
+        with _naming(directory):
             move(shown, directory)
-        except OSError as error:
-            raise NotRecordedError(
-                f"{directory}: can't be recorded into: {error.strerror}"
-            ) from None
         place.keep()
     return outcome, True
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[str]:
+    """A folder that only we can look into, gone in the end with all that is in it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            made = tempfile.TemporaryDirectory(prefix="qlmdm-record-")
+        except OSError as error:
+            raise NotRecordedError(
+                f"there is no folder for what is not shown yet (TMPDIR): {error.strerror}"
+            ) from None
+        yield stack.enter_context(made)
+
+
+@contextlib.contextmanager
+def _naming(folder: str) -> Iterator[None]:
+    """Errors of writing there, told with the place."""
+    try:
+        yield
+    except (OSError, shutil.Error) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise NotRecordedError(f"{folder}: can't be recorded into: {why}") from None
+
+
+@contextlib.contextmanager
+def _tidy_when_ended() -> Iterator[None]:
+    """A terminal that is closed, or kill(1), ends us like Ctrl-C: what was found out with the real
+    names does not stay behind."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in numbers}
+    ours = os.getpid()
+
+    def end(number: int, _frame: object) -> None:
+        if os.getpid() == ours:  # a collector's process inherits this
+            raise SystemExit(128 + number)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    try:
+        for number in numbers:
+            if before[number] is not signal.SIG_IGN:  # as nohup(1) sets it
+                signal.signal(number, end)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Place:
@@ -101,11 +152,14 @@ class _Place:
     def __exit__(self, *_: object) -> None:
         if self._kept:
             return
-        for name in os.listdir(self._directory):  # half of a recording is none
-            path = os.path.join(self._directory, name)
-            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-        if self._made:
-            os.rmdir(self._directory)
+        # Half of a recording is none. (Somebody may have taken the folder away meanwhile.)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self._directory):
+                path = os.path.join(self._directory, name)
+                is_folder = os.path.isdir(path) and not os.path.islink(path)
+                shutil.rmtree(path) if is_folder else os.unlink(path)
+            if self._made:
+                os.rmdir(self._directory)
 
 
 def _check_recorded(directory: str, outcome: Outcome) -> None:
@@ -139,7 +193,7 @@ def _own_names() -> Iterator[tuple[str, str]]:
     name = socket.gethostname()
     yield from (("host", name), ("host", name.split(".")[0]))
     for account in pwd.getpwall():
-        if FIRST_UID <= account.pw_uid <= LAST_UID:
+        if is_persons(str(account.pw_uid)):
             yield "user", account.pw_name
             yield "person", account.pw_gecos.split(",")[0]
 
@@ -173,4 +227,10 @@ def _view(shown: str) -> None:
         pager = shutil.which("less", path="/usr/bin:/bin") or shutil.which("more", path="/usr/bin")
         # less(1), LESSSECURE: no shell and no other file from within it, as root.
         environ = {"PATH": "/usr/bin:/bin", "LESSSECURE": "1", "TERM": os.environ.get("TERM", "")}
-        subprocess.run([pager or "/bin/cat", file.name], env=environ, check=False)
+        # Ctrl-C is the pager's here: it ends a search in it, and not us. (A handler, unlike being
+        # ignored, is not inherited by the program.)
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        try:
+            subprocess.run([pager or "/bin/cat", file.name], env=environ, check=False)
+        finally:
+            signal.signal(signal.SIGINT, before)

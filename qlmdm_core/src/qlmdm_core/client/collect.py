@@ -25,7 +25,6 @@ from qlmdm_core.api import JSON, Host
 from qlmdm_core.client.entries import find_entries
 from qlmdm_core.client.isolation import CollectorOutcome, Outcome, run_collectors
 from qlmdm_core.client.plan import Descriptor, FindDistro
-from qlmdm_core.client.privacy import Privacy
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.spool import Entry, Spool
 from qlmdm_core.client.state import COLLECTED, State
@@ -110,6 +109,8 @@ def collect_to_spool(
     Raises `SpoolError` if it can't be stored; then everything is due again. Raises
     `UsageError` if a name in `only` does not exist; then nothing is stored.
     """
+    from qlmdm_core.client.privacy import Privacy  # not needed to print a report
+
     begun = now()
     history = _History(state, loaded.core.collect_interval, begun)
     accounts = "/etc/passwd" if replay is None else f"{replay}/files/etc/passwd"

@@ -102,6 +102,12 @@ def _settings(args: argparse.Namespace) -> Loaded[Any]:
     try:
         if named or os.access(path, os.R_OK):
             return settings.load(path, StandaloneSettings)
+        if os.path.exists(path):
+            print(
+                f"{PROG}: {path} is not readable for you: what it turns on and off is not known "
+                "here",
+                file=sys.stderr,
+            )
     except NotSetUpError:
         if named:
             raise

@@ -6,7 +6,7 @@ import os
 import tempfile
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from qlmdm_core.api import JSON, Host
@@ -19,6 +19,24 @@ from qlmdm_core.settings import Loaded
 from qlmdm_core.units import say_duration
 
 WIDTH = 100
+BESIDE = (
+    (
+        "hostname",
+        "What lists and alerts call the machine; `qlmdm-client-setup` can give another.",
+    ),
+    ("a hash of machine-id and product UUID", "To notice that a machine was cloned."),
+    (
+        "the agent's and Python's version, whether it runs as root, how much waits to be sent",
+        "To notice an agent that does not work.",
+    ),
+    ("when it was last heard of", "To notice machines that are silent."),
+    ("the address that a request came from", "In the server's log only."),
+    (
+        "failures of plugins, what collectors printed as they failed",
+        "To mend them; of private ones only that they failed.",
+    ),
+)
+"""What the server gets to know beside what collectors say, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +59,23 @@ def overview(loaded: Loaded[Any]) -> Explained:
     data = [_described(descriptor, choice, core.collectors_off) for descriptor in known]
     parts = ["\n".join(_paragraph(entry, core.collect_interval)) for entry in data]
     parts += [f"failed: {failure}" for failure in outcome.failures]
+    beside = ["Beside what collectors say, the server gets to know:"]
+    for what, why in BESIDE:
+        line = f"{what}: {why[0].lower()}{why[1:]}".replace("`", "")
+        beside += textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    parts.append("\n".join(beside))
     parts.append(
         "To see what one of them says now: qlmdm-collect --stdout --only NAME\n"
         "and how it came to that:           qlmdm-collect --explain NAME"
     )
-    return Explained(text="\n\n".join(parts), data={"collectors": data})
+    return Explained(
+        text="\n\n".join(parts),
+        data={
+            "collectors": data,
+            "beside": [{"what": what, "why": why} for what, why in BESIDE],
+            "failures": [asdict(failure) for failure in outcome.failures],
+        },
+    )
 
 
 def _described(descriptor: Descriptor, choice: Choice, off: tuple[str, ...]) -> dict[str, JSON]:

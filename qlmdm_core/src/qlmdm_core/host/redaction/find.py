@@ -7,19 +7,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from qlmdm_core.host.recorded import Recording
+from qlmdm_core.host.redaction import people
 from qlmdm_core.host.redaction.names import Names
 
-FIRST_UID, LAST_UID = 1000, 60000
-"""Of people, by login.defs(5) as distributions ship it."""
-
-_HOME = re.compile(r"(?:^|[\s\"'=:(,])/(?:var/)?home/([^/\s\"':]+)")
 _HARDWARE = re.compile(
     r"/(?:serial|serial_number|wwid|product_uuid|machine-id|boot_id|[a-z]+_serial|[a-z]+_asset_tag)\Z"
 )
 _SERIAL_LINES = re.compile(
     r"(?m)^[ \t]*(?:Serial Number|Asset Tag|UUID|SKU Number|Service Tag):[ \t]*(\S.*?)[ \t]*$"
     r"|\b(?:E:)?(?:ID_SERIAL|ID_SERIAL_SHORT|ID_WWN(?:_WITH_EXTENSION)?|SERIAL|WWN)=\"?([^\"\n]+)"
-    r"|\"(?:serial|wwn|serial_number|uuid_of_system)\"[ \t]*:[ \t]*\"([^\"\n]+)\""
+    r"|\"(?:serial|wwn|serial_number|uuid_of_system|HardwareSerial|ProductUUID|MachineID|BootID)\""
+    r"[ \t]*:[ \t]*\"([^\"\n]+)\""
+    r"|^[ \t]*(?:(?:Machine|Boot) ID|Hardware Serial):[ \t]*(\S.*?)[ \t]*$"
 )
 _SSIDS = re.compile(
     r"(?m)^[ \t]*SSID:[ \t]*(\S.*?)[ \t]*$"
@@ -27,7 +26,26 @@ _SSIDS = re.compile(
     r"|^[ \t]*802-11-wireless\.ssid:[ \t]*(\S.*?)[ \t]*$"
     r"|^[ \t]*ssid=\"?([^\"\n]+?)\"?[ \t]*$"
     r"|^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\t\d+\t-?\d+\t\S*\t(.+)$"
+    r"|^\*?[ \t]*(?:[0-9A-F]{2}:){5}[0-9A-F]{2}[ \t]+(\S.*?)[ \t]+(?:Infra|Ad-Hoc|Mesh|N/A)[ \t]"
 )
+_BY_ID = re.compile(
+    r"/by-id/(?:ata|nvme|usb|scsi|mmc|ieee1394|virtio|cciss)-(?:.*_)?([^_/]+?)(?:-\d+:\d+)?(?:-part\d+)?\Z"
+    r"|/by-id/(?:wwn-|nvme-|scsi-)((?:0x|eui\.|nvme\.)[^/]+?)(?:-part\d+)?\Z"
+)
+_HOSTNAMES = re.compile(
+    r"(?:Static|Transient|Pretty) hostname: (\S.*?)[ \t]*$"
+    r"|\"(?:Static|Pretty)?Hostname\"[ \t]*:[ \t]*\"([^\"]+)\"",
+    re.MULTILINE,
+)
+_MACHINE_INFO = re.compile(r"(?m)^(?:PRETTY_HOSTNAME|LOCATION)=[\"']?([^\"'\n]+)")
+_SERVERS = re.compile(
+    r"(?m)(?:^|[\s\"])//([\w.-]+)/"  # mount.cifs(8)
+    r"|(?:^|[\s\"])([A-Za-z][\w.-]+):/(?=[^\n]*\bnfs)"  # nfs(5)
+    r"|\bnfs4?[ \t]+([A-Za-z][\w.-]+):/"
+)
+_MOUNT_DOMAIN = re.compile(r"[\s,(](?:domain|workgroup)=([^,\s)]+)")
+_GENERIC = frozenset({"co", "com", "org", "net", "ac", "gov", "edu", "local", "home"})
+"""Parts of a domain that lie below the top without being anybody's."""
 _NETWORK_FILE = re.compile(
     r"/(?:system-connections/(.+?)(?:\.nmconnection)?|iwd/(.+?)\.(?:psk|open|8021x))\Z"
 )
@@ -58,24 +76,32 @@ _NETWORK_FILES = (
 def find(recording: Recording, files: Mapping[str, str]) -> Names:
     """All that is to be renamed. `files` are texts (or targets of links) by their paths."""
     names = Names()
-    for name in _users(recording, files):
+    for name in people.users(recording, files):
         names.add("user", name)
-    for name in _people(recording, files):
+    for name in people.persons(recording, files):
         names.add("person", name)
+    for number in people.numbers(recording, files):
+        names.add_shape("telephone or room", number)
     for name in _hosts(recording, files):
         names.add("host", name)
-    for name in _domains(files):
+    for name in _domains(recording, files):
         names.add("domain", name)
     for text in _texts(recording, files):
         for number in _matches(_SERIAL_LINES, text):
             names.add_shape("serial number", number)
         for name in _matches(_SSIDS, text):
             names.add("wifi", name)
+        names.add_macs(text)
     for path, text in files.items():
         if _HARDWARE.search(path):
             names.add_shape("serial number", text)
         for name in _matches(_NETWORK_FILE, path):
             names.add("wifi", name)
+        for number in _matches(_BY_ID, path):
+            names.add_shape("serial number", number)
+        if "access-points:" in text:
+            for name in _netplan_networks(text):
+                names.add("wifi", name)
     for command in recording.commands:
         for name in _nmcli_networks(command.argv, command.stdout):
             names.add("wifi", name)
@@ -103,75 +129,79 @@ def _texts(recording: Recording, files: Mapping[str, str]) -> Iterator[str]:
         yield exchange.body
 
 
-def _passwd(text: str) -> Iterator[Sequence[str]]:
-    """Those lines of passwd(5) that are of people."""
-    for line in text.splitlines():
-        fields = line.split(":")
-        if len(fields) >= 7 and _is_persons(fields[2]):
-            yield fields
-
-
-def _is_persons(uid: str) -> bool:
-    return uid.isascii() and uid.isdigit() and FIRST_UID <= int(uid[:9]) <= LAST_UID
-
-
-def _users(recording: Recording, files: Mapping[str, str]) -> Iterator[str]:
-    for fields in _passwd(_accounts(recording, files)):
-        yield fields[0]
-    for process in recording.processes:
-        if process.uid is not None and FIRST_UID <= process.uid <= LAST_UID and process.user:
-            yield process.user
-    for command in recording.commands:
-        if command.user and command.user != "root":
-            yield command.user
-        yield from _homes(command.stdout)
-    for path, text in files.items():
-        yield from _homes(path)
-        yield from _homes(text)
-
-
-def _homes(text: str) -> Iterator[str]:
-    for found in _HOME.finditer(text):
-        if found[1] not in ("lost+found", ".snapshots", "*"):
-            yield found[1]
-
-
-def _accounts(recording: Recording, files: Mapping[str, str]) -> str:
-    asked = (
-        command.stdout
-        for command in recording.commands
-        if command.argv[0].rsplit("/", 1)[-1] == "getent" and "passwd" in command.argv
-    )
-    return "\n".join([files.get("/etc/passwd", ""), *asked])
-
-
-def _people(recording: Recording, files: Mapping[str, str]) -> Iterator[str]:
-    for fields in _passwd(_accounts(recording, files)):
-        name = fields[4].split(",")[0]
-        if name != fields[0]:
-            yield name
-
-
 def _hosts(recording: Recording, files: Mapping[str, str]) -> Iterator[str]:
+    for name in _own_names(recording, files):
+        yield name
+        yield name.split(".")[0]
+    # (A list of blocked names has thousands of lines, which begin with 0.0.0.0.)
+    for line in files.get("/etc/hosts", "").splitlines()[:1000]:
+        address, *words = line.partition("#")[0].split() or [""]
+        if address == "127.0.1.1" or not address.startswith(("127.", "0.", "::1")):
+            # A short word may be that of many other things: "mail", "web".
+            yield from (word for word in words if len(word) > 4 and word[:4] != "ip6-")
+    for text in _mounts(recording, files):
+        for server in _matches(_SERVERS, text):
+            yield server
+            yield server.split(".")[0]
+
+
+def _own_names(recording: Recording, files: Mapping[str, str]) -> Iterator[str]:
+    """What the machine itself is called."""
     names = [files.get("/etc/hostname", ""), files.get("/proc/sys/kernel/hostname", "")]
     for command in recording.commands:
         program = command.argv[0].rsplit("/", 1)[-1]
-        if (program == "hostname" and command.words == ()) or command.argv[1:] == ("-n",):
+        is_uname = program == "uname" and command.argv[1:] == ("-n",)
+        if (program == "hostname" and command.words == ()) or is_uname:
             names.append(command.stdout)
         if program == "hostnamectl":
-            names += re.findall(r"(?:Static|Transient|Pretty) hostname: (\S+)", command.stdout)
+            yield from _matches(_HOSTNAMES, command.stdout)
+    yield from _matches(_MACHINE_INFO, files.get("/etc/machine-info", ""))
     for name in names:
         words = [line for line in name.splitlines() if line and not line.startswith("#")]
         if len(words) == 1 and " " not in words[0]:
-            yield words[0]
-            yield words[0].split(".")[0]
+            yield words[0].strip()
 
 
-def _domains(files: Mapping[str, str]) -> Iterator[str]:
+def _domains(recording: Recording, files: Mapping[str, str]) -> Iterator[str]:
+    found = [name.partition(".")[2] for name in _own_names(recording, files)]
     for path, text in files.items():
-        if path.endswith("/resolv.conf") or path == "/etc/resolv.conf":
-            for found in re.finditer(r"(?m)^(?:search|domain)[ \t]+(.+)$", text):
-                yield from (word for word in found[1].split() if "." in word.strip("."))
+        if path.endswith("/resolv.conf"):
+            for line in re.finditer(r"(?m)^(?:search|domain)[ \t]+(.+)$", text):
+                found += line[1].split()
+    for text in _mounts(recording, files):
+        yield from _matches(_MOUNT_DOMAIN, text)
+    for domain in found:
+        labels = domain.strip(".").split(".")
+        for at in range(len(labels) - 1):
+            if labels[at].lower() not in _GENERIC:
+                yield ".".join(labels[at:])
+
+
+def _mounts(recording: Recording, files: Mapping[str, str]) -> Iterator[str]:
+    for path, text in files.items():
+        if path.endswith(("/mountinfo", "/mounts", "/fstab")):
+            yield text
+    for command in recording.commands:
+        if command.argv[0].rsplit("/", 1)[-1] in ("mount", "findmnt", "lsblk", "df"):
+            yield command.stdout
+
+
+def _netplan_networks(text: str) -> Iterator[str]:
+    """The keys below `access-points:` (netplan-yaml(5))."""
+    deeper = -1
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip(" "))
+        if line.strip() == "access-points:":
+            deeper, first = indent, -1
+        elif deeper >= 0 and line.strip():
+            if indent <= deeper:
+                deeper = -1
+                continue
+            first = indent if first < 0 else first
+            if indent == first and (
+                key := re.match(r"\s*(\"[^\"]*\"|'[^']*'|[^\"'].*?)\s*:", line)
+            ):
+                yield key[1].strip("\"'")
 
 
 def _nmcli_networks(argv: Sequence[str], stdout: str) -> Iterator[str]:

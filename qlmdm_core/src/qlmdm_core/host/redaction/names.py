@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 _MAC = re.compile(
-    r"(?<![0-9A-Za-z:-])[0-9A-Fa-f]{2}(?:(?P<by>\\?[:-])[0-9A-Fa-f]{2})"
+    r"(?<![0-9A-Za-z:-])[0-9A-Fa-f]{2}(?:(?P<by>\\?[:_-])[0-9A-Fa-f]{2})"
     r"(?:(?P=by)[0-9A-Fa-f]{2}){4,18}(?![0-9A-Za-z-]|:[0-9A-Fa-f])"
 )
 _IN_INTERFACE = re.compile(r"(?<![A-Za-z0-9])(enx|wlx|wwx)([0-9a-f]{12})(?![A-Za-z0-9])")
@@ -45,7 +45,12 @@ class Names:
     """Makes the shapes of one recording; it is thrown away with this object."""
     _others: dict[str, str] = field(default_factory=dict)
     _kinds: dict[str, str] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
     _addresses: dict[str, str] = field(default_factory=dict)
+    _other_addresses: dict[ipaddress.IPv4Address | ipaddress.IPv6Address, str] = field(
+        default_factory=dict
+    )
+    _taken: set[str] = field(default_factory=set)
     _pattern: re.Pattern[str] | None = None
     counts: dict[str, int] = field(default_factory=dict)
     """How often something of each kind was renamed."""
@@ -58,7 +63,7 @@ class Names:
         shortest = 2 if kind == "user" else 3
         if len(real) < shortest or real in self._others or _is_common(real):
             return
-        number = 1 + sum(1 for other in self._kinds.values() if other == kind)
+        number = self._numbers[kind] = self._numbers.get(kind, 0) + 1
         suffix = "_nomap" if kind == "wifi" and real.endswith("_nomap") else ""
         self._put(kind, real, f"{kind}{number}{suffix}")
 
@@ -75,21 +80,41 @@ class Names:
             return
         self._put(kind, real, self._shape(real))
 
+    def add_macs(self, text: str) -> None:
+        """The hardware addresses in a text, which may be written without colons elsewhere."""
+        for found in _MAC.finditer(text):
+            octets = found[0].split(found["by"])
+            bare = "".join(octets).lower()
+            if len(octets) == 6 and bare not in self._others and re.search("[a-f]", bare):
+                other = "".join(self._mac_octets(octets)).lower()
+                if not _SPECIAL_MACS.match(":".join(octets)):
+                    self._others.update({bare: other, bare.upper(): other.upper()})
+                    self._kinds.update(dict.fromkeys((bare, bare.upper()), "hardware address"))
+                    self._pattern = None
+
     def add_address(self, text: str) -> None:
         """An IP address, unless it is one that everybody has."""
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
             return
-        if text not in self._addresses and not _is_everybodys(address):
-            self._addresses[text] = self._other_address(address)
-            self._pattern = None
+        if text in self._addresses or _is_everybodys(address):
+            return
+        # It may be written in several ways.
+        other = self._other_addresses.get(address) or self._other_address(address)
+        self._other_addresses[address] = self._addresses[text] = other
+        self._pattern = None
 
     def _put(self, kind: str, real: str, other: str) -> None:
-        for form in _forms(real):
-            self._others.setdefault(form, other)
-        self._kinds[real] = kind
-        for form in _forms(real):
+        forms = dict.fromkeys(_forms(real), other)
+        if kind in ("host", "domain"):  # RFC 4343: however it is written
+            forms = {**dict.fromkeys([real.lower(), real.upper()], other), **forms}
+        elif kind == "serial number":
+            forms = {real.lower(): other.lower(), real.upper(): other.upper(), **forms}
+        elif kind == "user" and len(real) > 4:
+            forms = {real.capitalize(): other.capitalize(), **forms}
+        for form, its_other in forms.items():
+            self._others.setdefault(form, its_other)
             self._kinds.setdefault(form, kind)
         self._pattern = None
 
@@ -114,12 +139,14 @@ class Names:
         text, by = found[0], found["by"]
         if _SPECIAL_MACS.match(text.replace(by, ":")):
             return text
-        octets = text.split(by)
+        return self._count("hardware address", by.join(self._mac_octets(text.split(by))))
+
+    def _mac_octets(self, octets: list[str]) -> list[str]:
         noise = self._noise(":".join(octets).lower())
         rest = [f"{byte:02x}" for byte in noise[: len(octets) - 3]]
-        if text.upper() == text:
+        if "".join(octets).upper() == "".join(octets):
             rest = [octet.upper() for octet in rest]
-        return self._count("hardware address", by.join([*octets[:3], *rest]))
+        return [*octets[:3], *rest]
 
     def _interface(self, found: re.Match[str]) -> str:
         octets = [found[2][at : at + 2] for at in range(0, 12, 2)]
@@ -149,7 +176,7 @@ class Names:
         is_hex = re.fullmatch(r"[0-9A-Fa-f\W_]+", rest) is not None
         out: list[str] = []
         for at, character in enumerate(rest):
-            byte = self._noise(f"{real}\0{at // 32}")[at % 32]
+            byte = self._noise(f"{real.lower()}\0{at // 32}")[at % 32]
             if character.isascii() and character.isdigit():
                 out.append(str(byte % 10))
             elif character.isalpha():
@@ -170,13 +197,23 @@ class Names:
         octets = str(address).split(".")
         if address.is_private:
             fixed = 1 if octets[0] == "10" else 2
-            noise = self._noise(str(address))
+            # By what is before it, so that what is in one network stays in one.
             moved = [
-                octet if octet in ("0", "255") else str(1 + noise[at] % 254)
-                for at, octet in enumerate(octets[fixed:])
+                octet if octet in ("0", "255") else self._octet(".".join(octets[: at + 1]))
+                for at, octet in enumerate(octets)
+                if at >= fixed
             ]
-            return ".".join([*octets[:fixed], *moved])
+            for _ in range(254):
+                other = ".".join([*octets[:fixed], *moved])
+                if other not in self._taken:
+                    break
+                moved[-1] = str(1 + int(moved[-1]) % 254)
+            self._taken.add(other)
+            return other
         return f"203.0.113.{1 + number % 254}"
+
+    def _octet(self, prefix: str) -> str:
+        return str(1 + self._noise(prefix)[0] % 254)
 
 
 def _forms(real: str) -> Iterable[str]:
@@ -204,6 +241,10 @@ _COMMON = frozenset(
     {
         "root",
         "nobody",
+        "gdm",
+        "sddm",
+        "lightdm",
+        "greeter",
         "daemon",
         "admin",
         "administrator",

@@ -80,6 +80,7 @@ def _renamed(value: Any, names: Names) -> JSON:
 
 def move(source: str, target: str) -> None:
     """Put a finished recording into a folder that is there, and empty. Raises `OSError`."""
+    os.listdir(target)  # shutil would make it anew, for everybody to read
     for name in sorted(os.listdir(source), key=lambda name: name == "machine.json"):
         # machine.json last: without it a folder that was half copied is no recording.
         shutil.move(os.path.join(source, name), os.path.join(target, name))
