@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_memory_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "secret.json").read_text() == "1"
 
 
-@pytest.mark.parametrize("value", ["x" * MAX_BYTES, "kept"])
+@pytest.mark.parametrize("value", ["x" * MAX_BYTES, "kept", float("nan"), {1, 2}, {(1, 2): 3}])
 def test_what_can_not_be_kept_is_forgotten_without_an_error(tmp_path: Path, value: JSON) -> None:
     folder = tmp_path / "gone"
     Memory(str(folder / "m.json")).remember(value)
@@ -53,8 +54,36 @@ def test_what_can_not_be_kept_is_forgotten_without_an_error(tmp_path: Path, valu
 def test_what_is_too_large_leaves_the_old_value(tmp_path: Path) -> None:
     memory = Memory(str(tmp_path / "m.json"))
     memory.remember(1)
-    memory.remember("x" * MAX_BYTES)
+    for value in ("x" * MAX_BYTES, float("inf"), {"a": object()}):
+        memory.remember(value)
+        assert memory.recall() == 1
+
+
+def test_what_a_killed_collector_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "m.json.new").write_text("{")
+    memory = Memory(str(tmp_path / "m.json"))
+    memory.remember(1)
     assert memory.recall() == 1
+    assert os.listdir(tmp_path) == ["m.json"]
+
+
+def test_a_link_in_the_place_of_the_new_value_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "m.json.new").symlink_to("elsewhere")
+    Memory(str(tmp_path / "m.json")).remember(1)
+    assert os.listdir(tmp_path) == ["m.json"]
+    assert not (tmp_path / "m.json").is_symlink()
+
+
+def test_threads_that_remember_at_once_leave_one_whole_value(tmp_path: Path) -> None:
+    memory = Memory(str(tmp_path / "m.json"))
+    values = [str(number) * 50_000 for number in range(8)]
+    threads = [threading.Thread(target=memory.remember, args=(value,)) for value in values]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert memory.recall() in values
+    assert [name for name in os.listdir(tmp_path) if name != "m.json"] in ([], ["m.json.new"])
 
 
 def test_while_recording_nothing_is_recalled(tmp_path: Path) -> None:

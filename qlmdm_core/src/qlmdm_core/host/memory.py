@@ -33,12 +33,18 @@ class Memory:
         """Replace the value, as a whole or not at all. Not made durable: it is no loss."""
         if self._path is None:
             return
-        data = json.dumps(value, allow_nan=False).encode("ascii")
+        try:
+            data = json.dumps(value, allow_nan=False).encode("ascii")
+        except (TypeError, ValueError, RecursionError):  # it is not JSON
+            return
         if len(data) > MAX_BYTES:
             return
-        temporary = f"{self._path}.{os.getpid()}.new"
+        # One name, so that a collector that is killed each time leaves one file.
+        temporary = f"{self._path}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
             fd = os.open(temporary, flags, 0o600)
             try:
                 with os.fdopen(fd, "wb") as file:
