@@ -258,6 +258,7 @@ def test_a_plugin_that_hangs_or_crashes_is_named_where_it_does(author: Author) -
     where = "collector their_crash, on an empty machine"
     assert "killed by signal 6" in about(found, "loading", where)
     assert "crashed" in about(found, "values", where)
+    assert "in crash" in about(found, "values", where)
 
 
 ADAPTER = """
@@ -314,12 +315,21 @@ def test_an_honest_adapter_is_well_and_is_not_traced_elsewhere(author: Author) -
 BAD_SERVER = """
     import itertools
     from dataclasses import dataclass
+    from typing import Any, Literal
     import qlmdm_core.client.settings
+    from qlmdm_core.settings import setting
+    from qlmdm_core.units import Duration
     from qlmdm_core import AuditCheck, Route, SettingsSection, StoreBackend, Verdict, hookimpl
 
     @dataclass(frozen=True, kw_only=True)
     class Section:
         limit: int = 3
+        soon: Duration = setting("soon", "When.")
+        names: tuple[str, ...] = setting(("a", 1), "Who.")
+        kind: Literal["a", "b"] | None = setting("c", "Which.")
+        good: Duration | None = setting(None, "A good one.")
+        better: Duration = setting(Duration(5.0), "A good one.")
+        best: dict[str, str] | Any = setting("a", "A good one.")
 
     def value(client):
         found = client.report["firewall"]["value"]
@@ -405,6 +415,8 @@ def test_each_breach_of_a_server_plugin_is_named(author: Author) -> None:
     found = author.found()
     assert "does not say which qlmdm-core" in about(found, "metadata", "qlmdm-theirs")
     assert "no help text" in about(found, "settings", "theirs.limit")
+    misfits = [f["where"].rpartition(".")[2] for f in found["settings"] if "default" in f["what"]]
+    assert misfits == ["soon", "names", "kind"]
     assert "no help text" in about(found, "help", "their-need")
     assert "needs 'firewal'" in about(found, "needs", "their-typo")
     assert [f["state"] for f in found["needs"] if "their-need" in f["what"]] == ["not_checked"]

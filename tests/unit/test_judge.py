@@ -137,6 +137,20 @@ def test_a_check_that_raises_or_returns_nonsense_is_unknown() -> None:
         assert verdict.message.startswith("the check itself failed")
 
 
+def test_a_check_that_fails_says_how_and_where() -> None:
+    def raises(client: ClientView, now: datetime) -> Verdict:
+        raise KeyError("state")
+
+    def says(bad: Any) -> str:
+        (verdict,) = judge(target(), rule(AuditCheck(name="bad", judge=bad))).verdicts
+        return verdict.message
+
+    line = raises.__code__.co_firstlineno + 1
+    assert says(raises).endswith(f"KeyError: 'state' ({__file__}:{line} in raises)")
+    assert "an object of type str" in says(lambda client, now: "pass")
+    assert "has the state 'bad'" in says(lambda client, now: Verdict(state="bad"))  # type: ignore[arg-type]
+
+
 def test_evidence_that_is_not_json_or_too_large_is_left_out() -> None:
     for evidence in ({1, 2}, "x" * 20000):
         check = AuditCheck(

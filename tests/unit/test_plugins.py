@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
 import sys
 import types
@@ -289,8 +290,14 @@ TREACHEROUS = """
     return [X(name='a', run=print)]
 """
 HOOK = "from qlmdm_core import hookimpl, Collector, DistroAdapter\n@hookimpl\n"
+BODY = HOOK + "def qlmdm_register_collectors(settings):\n"
+ONE = "Collector(name='a', run=print)"
 BAD_AT_REGISTRATION = {
-    "wrong signature": (HOOK + "def qlmdm_register_collectors(host): pass", "host"),
+    "wrong signature": (
+        HOOK + "def qlmdm_register_collectors(host): pass",
+        "there is no argument 'host'; there are: settings",
+    ),
+    "not even an argument": (HOOK + "def qlmdm_register_settings(settings): pass", "are: none"),
     "default": (HOOK + "def qlmdm_register_collectors(settings=None): pass", "default: settings"),
     "misspelt": (
         HOOK + "def qlmdm_register_colectors(settings): pass",
@@ -317,6 +324,24 @@ def test_a_hook_that_does_not_fit_is_a_failure(site: Path, kind: str) -> None:
     assert collectors(loaded) == []
 
 
+@pytest.mark.parametrize("kind", ["wrong signature", "misspelt", "other side", "no marker"])
+def test_the_place_of_a_hook_that_does_not_fit_is_the_plugins(site: Path, kind: str) -> None:
+    failure = failure_of(load(site, BAD_AT_REGISTRATION[kind][0]))
+    assert re.search(r"x_plugin_hooks.py:\d+ in qlmdm_\w+$", failure.trace[-1])
+
+
+def test_a_syntax_error_is_told_with_its_file_and_line(site: Path) -> None:
+    failure = failure_of(load(site, "x = 1\ndef qlmdm(:\n"))
+    assert failure.trace == (f"{site}/x_plugin_hooks.py:2",)
+
+
+@pytest.mark.parametrize("body", ["    return 3", f"    return [{ONE}, {ONE}]"])
+def test_what_a_hook_should_not_return_is_told_with_the_hooks_place(site: Path, body: str) -> None:
+    failure = failure_of(collectors(load(site, BODY + body)))
+    assert failure.trace[-1].endswith("in qlmdm_register_collectors")
+    assert "x_plugin_hooks.py:" in failure.trace[-1]
+
+
 def test_a_missing_attribute_is_a_failure(site: Path) -> None:
     write_distribution(
         site,
@@ -330,8 +355,6 @@ def test_a_missing_attribute_is_a_failure(site: Path) -> None:
 
 # --- calling ------------------------------------------------------------------------------
 
-BODY = HOOK + "def qlmdm_register_collectors(settings):\n"
-ONE = "Collector(name='a', run=print)"
 BAD_AT_CALL = {
     "raises": ("    raise ValueError('boom')", "ValueError: boom"),
     "exits": ("    raise SystemExit(1)", "SystemExit: 1"),

@@ -56,7 +56,14 @@ class KeyringError(QlmdmError):
 
 
 class PluginError(QlmdmError):
-    """A plugin broke the contract: which distribution, which entry point, how."""
+    """A plugin broke the contract: which distribution, which entry point, how.
+
+    `place` is `file:line in function` of the plugin, where it is known and no traceback has it.
+    """
+
+    def __init__(self, message: str, *, place: str | None = None) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 # --- it may work later -----------------------------------------------------------------------

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -25,7 +26,7 @@ from qlmdm_core.hookspecs import CLIENT_GROUP, PROJECT, SERVER_GROUP, client, se
 from qlmdm_core.plugins import descriptors
 from qlmdm_core.plugins.claims import DistroChoice, Resolved, choose_distro, resolve_conflicts
 from qlmdm_core.plugins.entries import TARGET, PluginEntry, discover, normalised
-from qlmdm_core.plugins.guard import PluginFailure, failed, guarded
+from qlmdm_core.plugins.guard import PluginFailure, failed, guarded, place_of
 from qlmdm_core.settings import Loaded
 
 __all__ = [
@@ -113,12 +114,16 @@ def _register(
     manager.add_hookspecs(hookspec_module)
     known = {name for name in dir(hookspec_module) if name.startswith("qlmdm_")}
     for name in sorted(known & set(dir(plugin))):
+        function = getattr(plugin, name)
         if manager.parse_hookimpl_opts(plugin, name) is None:
-            raise PluginError(f"{name} is not marked with @hookimpl")
+            raise PluginError(f"{name} is not marked with @hookimpl", place=place_of(function))
+        _check_arguments(name, function, getattr(hookspec_module, name))
     manager.register(plugin, name=entry.owner)
     for caller in manager.get_hookcallers(plugin) or []:
         if not caller.has_spec() and not all(i.optionalhook for i in caller.get_hookimpls()):
-            raise PluginError(f"{caller.name}: {_unknown(caller.name, entry.group, known)}")
+            place = place_of(caller.get_hookimpls()[0].function)
+            unknown = _unknown(caller.name, entry.group, known)
+            raise PluginError(f"{caller.name}: {unknown}", place=place)
     manager.check_pending()
     hooks: list[str] = []
     for caller in manager.get_hookcallers(plugin) or []:
@@ -139,6 +144,21 @@ def _unknown(hook: str, group: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(hook, known, 1)
     meant = f"did you mean {near[0]}?" if near else "there are: " + ", ".join(sorted(known))
     return f"unknown hook of {group}; {meant}"
+
+
+def _check_arguments(hook: str, implementation: object, spec: Callable[..., object]) -> None:
+    """Say which argument a hook doesn't have, and which it has; pluggy names itself at length."""
+    try:
+        wanted = inspect.signature(implementation).parameters  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return  # not a function: pluggy says what is wrong with it
+    given = inspect.signature(spec).parameters
+    for name, argument in wanted.items():
+        named = argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+        if named and argument.default is argument.empty and name not in (*given, "self"):
+            there = ", ".join(given) or "none"
+            message = f"{hook}: there is no argument {name!r}; there are: {there}"
+            raise PluginError(message, place=place_of(implementation))
 
 
 def _check_implementation(hook: str, implementation: pluggy.HookImpl) -> None:
@@ -165,7 +185,11 @@ def _call(caller: Any, hook: str, kwargs: dict[str, Any]) -> list[Any]:
     found: list[Any] = []
     for result in caller(**kwargs):
         # A generator runs here, inside the guard, and not at the first who looks at it.
-        found += descriptors.checked(hook, result)
+        try:
+            found += descriptors.checked(hook, result)
+        except PluginError as error:
+            error.place = error.place or place_of(caller.get_hookimpls()[0].function)
+            raise
     return found
 
 

@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Protocol, TypeVar
 
 import pluggy
@@ -116,19 +116,33 @@ def say(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
 
 
+def say_where(error: BaseException) -> str:
+    """As `say`, with the place in the plugin's own code, if that is known."""
+    places = _tail(error)
+    return say(error) + (f" ({places[-1]})" if places else "")
+
+
+def place_of(function: object) -> str | None:
+    """Where a function of a plugin begins: `file:line in function`; None if it has no code."""
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return None
+    return f"{code.co_filename}:{code.co_firstlineno} in {code.co_name}"
+
+
 def _tail(error: BaseException, most: int = 3) -> tuple[str, ...]:
-    """The innermost places outside the machinery that called the plugin."""
-    here = os.path.dirname(__file__)
-    machinery = (
-        os.path.join(here, "plugin"),
-        os.path.join(here, "descriptors.py"),
-        os.path.dirname(pluggy.__file__),
-        "<frozen ",
-    )
+    """The innermost places outside of core, pluggy and Python's import."""
+    core = os.path.dirname(os.path.dirname(__file__))
+    machinery = (os.path.join(core, ""), os.path.dirname(pluggy.__file__), "<frozen ")
+    if isinstance(error, PluginError) and error.place:
+        return (error.place,)
     try:
         frames = traceback.extract_tb(error.__traceback__)
     except Exception:  # noqa: BLE001 - reads source files, which may be anything
         return ()
     own = [frame for frame in frames if not frame.filename.startswith(machinery)]
     own = [frame for frame in own if not frame.filename.endswith("importlib/__init__.py")]
-    return tuple(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in own[-most:])
+    places = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in own]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append(f"{error.filename}:{error.lineno}")
+    return tuple(places[-most:])

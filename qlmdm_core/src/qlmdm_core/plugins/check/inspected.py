@@ -152,7 +152,8 @@ def sides(
     packages = sorted({_package(name) for name in found})
     for package in packages:
         todo = f"Only the {other} has it: import it in the {other}'s modules, or on use there"
-        notes.add(failed("sides", distribution, f"it imports {package}", todo))
+        here = "client" if other == "server" else "server"
+        notes.add(failed("sides", distribution, f"what runs on a {here} imports {package}", todo))
 
 
 def _package(name: str) -> str:

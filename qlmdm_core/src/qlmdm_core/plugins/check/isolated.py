@@ -54,8 +54,16 @@ def try_collectors(
             yield ok("size", f"on {machine.what}: {max(map(_size, ran))} bytes at most")
 
 
+def _telling(printed: str) -> str:
+    """The line that tells most: the last, or of Python's faulthandler where it happened."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    if printed.startswith("Fatal Python error"):
+        lines = [line for line in lines if line.startswith("File ")][:1] or lines
+    return lines[-1] if lines else ""
+
+
 def _judge(where: str, result: CollectorOutcome, known: Descriptor | None) -> Iterator[Finding]:
-    printed = f"; it printed: {result.printed.splitlines()[-1][:200]}" if result.printed else ""
+    printed = f"; it printed: {_telling(result.printed)[:200]}" if result.printed else ""
     if result.status == "timeout":
         todo = "Give each host.run a timeout, and the collector a longer one if it must be"
         yield failed("time", where, result.error, todo)

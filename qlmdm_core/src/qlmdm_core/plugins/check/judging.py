@@ -12,6 +12,7 @@ from qlmdm_core.api import JSON, AuditCheck, ClientView, Verdict
 from qlmdm_core.plugins.check.edges import STAMP, Edge, edges, learn
 from qlmdm_core.plugins.check.findings import Finding, failed, ok
 from qlmdm_core.plugins.check.inspected import attempt
+from qlmdm_core.server.audit.judge import no_verdict
 
 NOW = datetime.fromisoformat(STAMP)
 SECONDS = 2.0
@@ -77,8 +78,7 @@ def _judge(check: AuditCheck, edge: Edge) -> Iterator[Finding]:
 
 def _verdict(check: AuditCheck, where: str, verdict: object, edge: Edge) -> Iterator[Finding]:
     if type(verdict) is not Verdict or verdict.state not in ("pass", "fail", "unknown"):
-        what = f"it returned {str(verdict)[:80]!r}, which is no verdict"
-        yield failed("edges", where, what, "Return Verdict(state=…)")
+        yield failed("edges", where, no_verdict(verdict), "Return Verdict(state=…)")
         return
     if verdict.state == "pass":
         if not edge.proves:

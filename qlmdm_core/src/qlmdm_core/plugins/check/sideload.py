@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from collections.abc import Iterator
 from types import ModuleType
@@ -22,6 +23,7 @@ from qlmdm_core.plugins import (
 from qlmdm_core.plugins.check.findings import Finding, failed, not_checked, ok
 from qlmdm_core.plugins.check.inspected import Notes
 from qlmdm_core.settings import Loaded
+from qlmdm_core.units import Duration, Size
 
 
 def load_side(
@@ -59,7 +61,11 @@ def _section(entry: PluginEntry, section: Any, settings: Loaded[Any]) -> Iterato
     for key in silent:
         todo = 'Declare it by setting(DEFAULT, "What it means."): it is shown to administrators'
         yield failed("settings", f"{entry.owner}: {key}", "no help text", todo)
-    if not silent:
+    misfits = list(_misfits(section.schema, section.name))
+    for key, what in misfits:
+        todo = "Give a default of the type that is declared: nobody else checks it"
+        yield failed("settings", f"{entry.owner}: {key}", what, todo)
+    if not silent and not misfits:
         yield ok("settings", section.name)
 
 
@@ -72,6 +78,36 @@ def _silent(schema: Any, prefix: str) -> Iterator[str]:
             yield from _silent(kind, f"{prefix}.{field.name}")
         elif not str(field.metadata.get("help") or "").strip():
             yield f"{prefix}.{field.name}"
+
+
+def _misfits(schema: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """The keys whose default is of another type than what a file may say, and how."""
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        kind = hints[field.name]
+        key = f"{prefix}.{field.name}"
+        if dataclasses.is_dataclass(kind):
+            yield from _misfits(kind, key)
+        elif field.default is not dataclasses.MISSING and not _fits(kind, field.default):
+            name = getattr(kind, "__name__", str(kind))
+            yield key, f"its default {field.default!r:.60} is no {name}"
+
+
+def _fits(kind: Any, value: object) -> bool:
+    """Whether `value` is what the settings reader would make of a right entry of this type."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return value is None or any(_fits(arg, value) for arg in args if arg is not type(None))
+    if origin is typing.Literal:
+        return value in args
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(args[0], item) for item in value)
+    if kind in (Duration, Size, int, float):
+        whole = kind in (int, Size)
+        return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if kind is Any or origin is not None:
+        return True
+    return not isinstance(kind, type) or isinstance(value, kind)
 
 
 def helps(kind: str, name: str, text: str, reader: str) -> Finding:

@@ -15,6 +15,7 @@ from functools import cached_property
 import orjson
 
 from qlmdm_core.api import JSON, PASS, ClientView, Verdict
+from qlmdm_core.plugins.guard import say_where
 from qlmdm_core.server.audit.rules import Rule
 from qlmdm_core.store.merge import load_report
 from qlmdm_core.store.records import AuditTarget, Issue, Judgement, VerdictRecord
@@ -115,11 +116,11 @@ class Judge:
         except Exception as error:  # noqa: BLE001 (whatever a check raises)
             return Verdict(
                 state="unknown",
-                message=f"the check itself failed: {type(error).__name__}: {error}"[:MAX_MESSAGE],
+                message=f"the check itself failed: {say_where(error)}"[:MAX_MESSAGE],
             )
         if verdict is PASS or (type(verdict) is Verdict and verdict.state in _STATES):
             return verdict
-        return Verdict(state="unknown", message="the check itself failed: it returned no verdict")
+        return Verdict(state="unknown", message=f"the check itself failed: {no_verdict(verdict)}")
 
     @cached_property
     def _grace_periods(self) -> Mapping[str, float]:
@@ -186,6 +187,13 @@ class Judge:
 
 
 _STATES = ("pass", "fail", "unknown")
+
+
+def no_verdict(answer: object) -> str:
+    """What is wrong with what a check returned."""
+    if type(answer) is Verdict:
+        return f"its verdict has the state {str(answer.state)[:40]!r}, not pass, fail or unknown"
+    return f"it returned no verdict, but an object of type {type(answer).__name__}"
 
 
 def client_view(target: AuditTarget) -> ClientView:
