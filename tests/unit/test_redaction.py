@@ -110,7 +110,7 @@ def test_what_names_nobody_stays(tmp_path: Path) -> None:
 def test_the_person_is_told_what_is_in_it(tmp_path: Path) -> None:
     folder, names = renamed(laptop(tmp_path / "machine"), tmp_path)
     said = "\n".join(summary(str(folder), names.counts))
-    assert "4 commands with their output, 8 files, 1 processes" in said
+    assert "4 commands with their output, 8 files, 1 processes with their command lines" in said
     assert "user 11 times" in said
     shown = "".join(everything(str(folder)))
     for text in dict(texts(str(folder))).values():
@@ -209,6 +209,20 @@ def test_what_names_somebody_is_found_where_it_is_written(tmp_path: Path, what: 
         said += [command["stdout"] for command in commands]
     assert said
     assert not [text for text in said if secret in text]
+
+
+def test_what_somebody_has_open_is_nobodys_business(tmp_path: Path) -> None:
+    machine = laptop(tmp_path / "machine")
+    machine.process(pid=8, uid=1000, argv=["evince", "/home/grace/Papers/Divorce plan.pdf"])
+    machine.process(pid=9, uid=1000, argv=["firefox", "https://clinic.example/appointment?id=7"])
+    machine.process(pid=10, uid=1000, argv=["swayidle", "-C", "/home/grace/.config/idle.conf"])
+    folder, _ = renamed(machine, tmp_path)
+    words = {process.argv[-1] for process in ReplayHost(folder).processes() if process.argv}
+    assert words >= {
+        "/home/user1/Papers/document1.pdf",
+        "https://document2",
+        "/home/user1/.config/idle.conf",
+    }
 
 
 def test_names_that_begin_alike_are_told_apart(tmp_path: Path) -> None:

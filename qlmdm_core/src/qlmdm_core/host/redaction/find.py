@@ -80,6 +80,8 @@ def find(recording: Recording, files: Mapping[str, str]) -> Names:
         names.add("user", name)
     for name in people.persons(recording, files):
         names.add("person", name)
+    for name in people.documents(recording):
+        names.add("document", name)
     for number in people.numbers(recording, files):
         names.add_shape("telephone or room", number)
     for name in _hosts(recording, files):

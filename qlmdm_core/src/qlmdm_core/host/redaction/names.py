@@ -65,6 +65,8 @@ class Names:
             return
         number = self._numbers[kind] = self._numbers.get(kind, 0) + 1
         suffix = "_nomap" if kind == "wifi" and real.endswith("_nomap") else ""
+        if kind == "document" and (ending := re.search(r"\.[A-Za-z0-9]{2,5}\Z", real)):
+            suffix = ending[0]
         self._put(kind, real, f"{kind}{number}{suffix}")
 
     def add_shape(self, kind: str, real: str) -> None:

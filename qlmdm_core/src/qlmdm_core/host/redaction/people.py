@@ -59,6 +59,9 @@ _SYSTEM = frozenset(
     }
     | {"user_alias", "cmnd_alias", "cmd_alias", "host_alias", "runas_alias"}
 )
+_DOCUMENT = re.compile(r"/home/[^/]+/(?:[^./][^/]*/)*([^./][^/]{3,}\.[A-Za-z0-9]{2,5})\Z")
+"""(Not below a hidden folder: that is configuration.)"""
+_PAGE = re.compile(r"\A(?:--\S+=)?https?://(\S{4,})")
 
 
 def is_persons(uid: str) -> bool:
@@ -106,6 +109,14 @@ def persons(recording: Recording, files: Mapping[str, str]) -> Iterator[str]:
             words = name.split()
             if 2 <= len(words) <= 4 and len(words[-1]) > 4 and words[-1][0].isupper():
                 yield words[-1]
+
+
+def documents(recording: Recording) -> Iterator[str]:
+    """Files and pages that somebody has open, by the command lines of programs."""
+    for process in recording.processes:
+        for word in (process.argv or ())[1:]:
+            if found := _DOCUMENT.search(word) or _PAGE.search(word):
+                yield found[1]
 
 
 def numbers(recording: Recording, files: Mapping[str, str]) -> Iterator[str]:

@@ -22,7 +22,7 @@ def summary(directory: str, renamed: Mapping[str, int] | None) -> Iterator[str]:
     )
     yield (
         f"{len(recording.commands)} commands with their output, {len(files)} files, "
-        f"{len(recording.processes)} processes; {size / 1000:.0f} kB"
+        f"{len(recording.processes)} processes with their command lines; {size / 1000:.0f} kB"
     )
     yield "taken out: private keys, passwords and their hashes, tokens"
     if renamed is None:
