@@ -42,6 +42,14 @@ OPENRC = (("/etc/conf.d/display-manager", "display-manager"), ("/etc/conf.d/xdm"
 """The settings of the services that start whatever display manager is chosen there."""
 RUNIT = ("/var/service", "/etc/service", "/run/runit/service", "/etc/runit/runsvdir/default")
 TIMEOUT = 5.0
+_FORMS = (
+    ("show", "display-manager.service"), ("show", "display-manager"),
+    ("status", "display-manager.service"), ("status", "display-manager"),
+)  # fmt: skip
+"""How else systemd may have been asked, in a recording."""
+_COMMON = ("gdm", "gdm3", "sddm", "lightdm", "greetd", "lxdm", "ly")
+"""Services that somebody may have asked for by name."""
+_HEAD = re.compile(r"(?:\S )?(\S+\.service) - ")
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,7 @@ def _configured(host: Host) -> tuple[str | None, str]:
     """The display manager that is set to be started, and where that is said."""
     sources: tuple[tuple[Callable[[Host], str | None], str], ...] = (
         (_by_systemd, "systemctl: display-manager.service"),
+        (_by_status, "systemctl: display-manager.service"),
         (_by_link, SYSTEMD_LINK),
         (_by_debian, DEBIAN_DEFAULT),
         (_by_openrc, "OpenRC"),
@@ -142,13 +151,34 @@ def _by_systemd(host: Host) -> str | None:
     return unit_name(result.stdout) if result.ok else None
 
 
+def _by_status(host: Host) -> str | None:
+    """The same in other forms; a live systemd answered the first one."""
+    if _ask_systemd(host).found or host.which("systemctl") is None:
+        return None
+    for form, alias in _FORMS:
+        result = host.run(["systemctl", form, alias], timeout=TIMEOUT)
+        if result.found:
+            return unit_name(result.stdout)
+    return next(
+        (name for name in _COMMON if _is_active(host, name) or _is_active(host, f"{name}.service")),
+        None,
+    )
+
+
+def _is_active(host: Host, service: str) -> bool:
+    result = host.run(["systemctl", "is-active", service], timeout=TIMEOUT)
+    return result.stdout.strip() == "active"
+
+
 def unit_name(text: str) -> str | None:
     """The service behind the alias in `Id=gdm.service` (or without `Id=`); None if none is.
 
-    A unit that is not there has the name that was asked for.
+    So it stands in `systemctl show`, and at the head of `systemctl status`. A unit that is not
+    there has the name that was asked for.
     """
     lines = text.strip().splitlines()
-    name = lines[0].strip().removeprefix("Id=") if lines else ""
+    named = re.search(r"^Id=(.*)", text, re.MULTILINE) or _HEAD.match(text.lstrip())
+    name = named[1].strip() if named else lines[0].strip() if lines else ""
     match = re.match(r"([\w.-]+?)(?:@[\w.-]*)?\.service\Z", name)
     return match[1] if match and match[1] != "display-manager" else None
 

@@ -24,7 +24,6 @@ from qlmdm_plugins_builtin.collectors.sshd.processes import (
 from qlmdm_plugins_builtin.collectors.sshd.sockets import Listener
 from qlmdm_plugins_builtin.collectors.sshd.units import Unit
 
-_SHOW = ("systemctl", "show", "-p", "Id,LoadState,UnitFileState,ActiveState,SubState")
 _OPTION_FILES = (("/etc/default/ssh", "SSHD_OPTS"), ("/etc/sysconfig/sshd", "OPTIONS"))
 _SYSTEMD = ("systemd", "init")
 
@@ -161,7 +160,7 @@ _ELSEWHERE = Listener("", 0)
 
 
 def _ask(host: Host) -> _Seen:
-    found_units = _units(host)
+    found_units = units.ask(host)
     processes = host.processes()
     # Without process 1 in sight (hidepid in proc(5)), the list is not whole.
     whole = bool(processes) and (host.is_root or any(process.pid == 1 for process in processes))
@@ -183,21 +182,6 @@ def _ask(host: Host) -> _Seen:
     )
 
 
-def _units(host: Host) -> tuple[Unit, ...] | None:
-    answer = host.run([*_SHOW, *units.NAMES], timeout=5.0)
-    if answer.found:
-        return tuple(units.parse(answer.stdout)) or None if answer.ok else None
-    if host.which("systemctl") is None:
-        return None
-    found: list[Unit] = []
-    for name in (*units.NAMES, "sshd", "ssh"):
-        said = host.run(["systemctl", "is-active", name], timeout=5.0)
-        state = said.stdout.strip()
-        if said.found and state in ("active", "inactive", "failed", "activating", "deactivating"):
-            found.append(Unit(name, active=state))
-    return tuple(found) or None
-
-
 def _socket_units(host: Host, found: tuple[Unit, ...]) -> tuple[Listener, ...]:
     """Where the active socket units wait; `_ELSEWHERE` if they do, and not on TCP."""
     listeners: list[Listener] = []
@@ -205,6 +189,8 @@ def _socket_units(host: Host, found: tuple[Unit, ...]) -> tuple[Listener, ...]:
     for unit in found:
         if unit.up and unit.name.endswith(".socket"):
             answer = host.run(["systemctl", "show", "-p", "Listen", unit.name], timeout=5.0)
+            if not answer.found:  # a recording may hold the status instead, which has it, too
+                answer = host.run(["systemctl", "status", unit.name], timeout=5.0)
             here = sockets.parse_socket_unit(answer.stdout) if answer.ok else []
             listeners += here
             elsewhere = elsewhere or (answer.ok and "Listen=" in answer.stdout and not here)
