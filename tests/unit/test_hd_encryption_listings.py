@@ -325,3 +325,156 @@ def test_long_listings_are_read_in_one_pass(line: str) -> None:
         mounts.parse_findmnt_text(text)
         mounts.parse_mount(text)
     lsblk.parse(line * 20_000)
+
+
+NARROW = """\
+NAME FSTYPE FSVER LABEL UUID           FSAVAIL FSUSE% MOUNTPOINTS
+sda
+├─sda1
+│    vfat   FAT32       5A5A-0101       400.2M     3% /boot/efi
+├─sda2
+│    xfs                0e1f-44aa         9.1G    51% /
+└─sda3
+     crypto 2           77c0-19b2
+  └─cr_data
+       ext4   1.0       a1b2-c3d4        55.5G    12% /srv
+"""
+
+
+def test_cells_below_their_name_as_a_narrow_terminal_shows_them(tmp_path: Path) -> None:
+    value = collect(tmp_path, NARROW, "lsblk", "-f")
+    assert states(value) == {"/boot/efi": "exempt", "/": "not_encrypted", "/srv": "encrypted"}
+    found = {device.name: device for device in lsblk.parse(NARROW)}
+    assert (found["sda2"].fstype, found["sda2"].fs_uuid) == ("xfs", "0e1f-44aa")
+
+
+def test_a_mount_point_alone_on_its_line_need_not_stand_below_its_heading(tmp_path: Path) -> None:
+    value = collect(tmp_path, FILE_SYSTEMS.replace(" " * 77 + "/\n", "      /\n"), "lsblk", "-f")
+    assert states(value)["/"] == "encrypted"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("lsblk", "--json", "--output", "NAME,TYPE,MOUNTPOINTS"),
+        ("lsblk", "-P", "-p", "-o", "KNAME,NAME,SIZE,TYPE,FSTYPE,MOUNTPOINT,MODEL"),
+    ],
+)
+def test_columns_that_others_ask_for_are_asked_for_where_nothing_else_is_known(
+    tmp_path: Path, argv: tuple[str, ...]
+) -> None:
+    assert collect(tmp_path, PAIRS, *argv)["state"] == "not_encrypted"
+
+
+MOUNTED = "/dev/mapper/vg7-top / ext4 rw 0 0\n/dev/sda1 /boot ext4 rw 0 0\n"
+SWAPS = "Filename Type Size Used Priority\n/dev/dm-5 partition 900 0 -2\n"
+TABLES = """\
+box: 0 8000 crypt aes-xts-plain64 :32:logon:cryptsetup:x-d0 0 8:7 32768
+vg7-top: 0 5000 linear 251:3 2048
+vg7-swap: 0 900 linear 251:3 7048
+"""
+COLUMNS = """\
+Name     Maj Min Stat Open Targ Event  UUID
+box      251   3 L--w    2    1      0 CRYPT-LUKS2-00aa-box
+vg7-top  251   4 L--w    1    1      0 LVM-Aa
+vg7-swap 251   5 L--w    1    1      0 LVM-Ab
+"""
+SEPARATED = "box/251/3/1/CRYPT/CRYPT-LUKS2-00aa-box\nvg7-top/251/4/1/LVM/LVM-Aa\n"
+SEPARATED += "vg7-swap/251/5/1/LVM/LVM-Ab\n"
+BLOCKS = "\n".join(
+    f"Name:              {name}\nState:             ACTIVE\nMajor, minor:      251, {minor}\n"
+    f"Number of targets: 1\nUUID: {uuid}\n"
+    for name, minor, uuid in (
+        ("box", 3, "CRYPT-LUKS2-00aa-box"),
+        ("vg7-top", 4, "LVM-Aa"),
+        ("vg7-swap", 5, "LVM-Ab"),
+    )
+)
+COLUMNS_ASKED = "name,major,minor,segments,subsystem,uuid"
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["dmsetup", "info", "-c"], COLUMNS),
+        (["dmsetup", "info"], BLOCKS),
+        (
+            ["dmsetup", "--columns", "--separator", "/", "-o", COLUMNS_ASKED, "info"],
+            SEPARATED,
+        ),
+        (["dmsetup", "ls"], "box\t(251:3)\nvg7-top\t(251:4)\nvg7-swap\t(251:5)\n"),
+        (["dmsetup", "ls"], "box\t(251, 3)\nvg7-top\t(251, 4)\nvg7-swap\t(251, 5)\n"),
+        (
+            ["dmsetup", "ls", "--tree"],
+            "vg7-top (251:4)\n └─box (251:3)\n    └─ (8:7)\nvg7-swap (251:5)\n └─box (251:3)\n",
+        ),
+    ],
+)
+def test_without_sysfs_dmsetup_tells_what_lies_on_what(
+    tmp_path: Path, argv: list[str], text: str
+) -> None:
+    built = RecordedMachine(tmp_path).file("/proc/mounts", MOUNTED).file("/proc/swaps", SWAPS)
+    built.command(["dmsetup", "table"], TABLES).command(argv, text)
+    value = hd_encryption.collect(built.host())
+    assert states(value) == {"/": "encrypted", "/boot": "exempt", "swap": "encrypted"}
+
+
+def test_without_sysfs_udev_tells_which_mapping_has_which_number(tmp_path: Path) -> None:
+    built = RecordedMachine(tmp_path).file("/proc/mounts", MOUNTED)
+    built.command(["dmsetup", "table"], TABLES)
+    properties = "E: MAJOR=251\nE: MINOR=3\nE: DM_NAME=box\nE: DM_UUID=CRYPT-LUKS2-00aa-box\n"
+    built.command(
+        ["udevadm", "info", "/dev/mapper/box"], f"P: /devices/dm-3\nN: dm-3\n{properties}"
+    )
+    assert states(hd_encryption.collect(built.host()))["/"] == "encrypted"
+
+
+def test_numbers_that_nobody_explains_leave_it_open(tmp_path: Path) -> None:
+    built = RecordedMachine(tmp_path).file("/proc/mounts", MOUNTED)
+    value = hd_encryption.collect(built.command(["dmsetup", "table"], TABLES).host())
+    assert (value["state"], states(value)["/"]) == ("unknown", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["dmsetup", "table", "--target", "crypt"], TABLES.replace("box", "top").split("vg7")[0]),
+        (["dmsetup", "ls", "--target", "crypt"], "top\t(251:0)\n"),
+        (
+            ["dmsetup", "info"],
+            "Name: top\nMajor, minor: 251, 0\nUUID: CRYPT-PLAIN-top\n",
+        ),
+    ],
+)
+def test_one_word_of_dmsetup_is_enough(tmp_path: Path, argv: list[str], text: str) -> None:
+    built = RecordedMachine(tmp_path).file("/proc/mounts", "/dev/mapper/top / ext4 rw 0 0\n")
+    value = hd_encryption.collect(built.command(argv, text).host())
+    assert (value["state"], states(value)) == ("encrypted", {"/": "encrypted"})
+
+
+def test_a_signature_is_no_encryption(tmp_path: Path) -> None:
+    built = RecordedMachine(tmp_path).file("/proc/mounts", "/dev/mapper/top / ext4 ro 0 0\n")
+    info = "Name: top\nMajor, minor: 251, 0\nUUID: CRYPT-VERITY-00-top\n"
+    value = hd_encryption.collect(built.command(["dmsetup", "info"], info).host())
+    assert value["state"] != "encrypted"
+
+
+@pytest.mark.parametrize(
+    ("argv", "text", "state"),
+    [
+        ("zfs get encryption,keystatus tank/os",
+         "NAME PROPERTY VALUE SOURCE\ntank/os encryption on -\n", "encrypted"),
+        ("zfs get -H -o name,value encryption tank/os", "tank/os\taes-256-gcm\n", "encrypted"),
+        ("zfs get -H -o value encryption tank/os", "aes-256-gcm\n", "encrypted"),
+        ("zfs get -o value encryption tank/os", "VALUE\noff\n", "not_encrypted"),
+        ("zfs get -H -o value encryption tank/os", "", "unknown"),
+        ("zfs list -o name,encryption", "NAME ENCRYPTION\ntank off\ntank/os aes-256-gcm\n",
+         "encrypted"),
+        ("zfs list -H -o name,encryption,keystatus", "tank\toff\t-\ntank/os\toff\t-\n",
+         "not_encrypted"),
+        ("zfs list -o name,encryption", "NAME ENCRYPTION\ntank on\n", "unknown"),
+    ],
+)  # fmt: skip
+def test_zfs_in_the_words_that_people_use(tmp_path: Path, argv: str, text: str, state: str) -> None:
+    built = RecordedMachine(tmp_path).file("/proc/mounts", "tank/os / zfs rw 0 0\n")
+    assert hd_encryption.collect(built.command(argv.split(), text).host())["state"] == state

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from qlmdm_core.api import Host
 
-from . import block, lsblk, mapper, mounts, pools
+from . import block, lsblk, mapper, mappings, mounts, pools
 from .block import Device
 from .mapper import Segment
 from .mounts import Mount, Swap
@@ -23,7 +23,8 @@ def read(host: Host) -> tuple[Facts, list[Swap] | None, bool]:
     Mounts are known in part only when lsblk alone tells of them: it shows one mount point
     for each device (before 2.37), and none of file systems without a device.
     """
-    devices = block.merge(block.read_sysfs(host), lsblk.read(host))
+    sysfs = block.read_sysfs(host)
+    devices = block.merge(sysfs, lsblk.read(host, alone=not sysfs))
     mounted = mounts.read_mounts(host)
     swaps = mounts.read_swaps(host)
     by_lsblk, swaps_by_lsblk = mounts.from_lsblk(
@@ -61,16 +62,13 @@ def _read_mapper(
     mapped = [d for d in devices.values() if d.name.startswith("dm-") or d.kind in _MAPPED]
     if not mapped and not named:
         return devices, None, {}
-    tables = mapper.read_tables(host)
-    known = {mounts.unescape_udev(d.label or d.name) for d in devices.values()}
-    hidden = {mounts.unescape_udev(name) for name in [*named, *(tables or {})]} - known
+    tables = mappings.read_tables(host)
+    hidden, paths = mappings.hidden(named, tables or {}, devices.values(), sources)
+    known: set[str] = set()
     if hidden:
-        result = host.run(
-            ["dmsetup", "info", "-c", "--noheadings", "--separator=/", "-oname,major,minor,uuid"]
-        )
-        info = mapper.parse_info(result.stdout) if result.ok else []
+        info = mappings.read(host, paths)
         devices = block.merge(devices, info)
-        known |= {mounts.unescape_udev(device.label) for device in info}
+        known = {mounts.unescape_udev(device.label) for device in info}
     statuses: dict[str, Mapping[str, str]] = {}
     known_so_far = Facts(devices=devices, tables=tables)
     asked = [d for d in devices.values() if _needs_status(d, known_so_far.table_of(d))]

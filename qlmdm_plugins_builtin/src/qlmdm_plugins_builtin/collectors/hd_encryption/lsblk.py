@@ -29,15 +29,50 @@ LSBLK = (
     ("lsblk", "-f"),
     ("lsblk",),
 )
+# What people and other tools type. Asked where sysfs is out of sight too: on a machine that
+# somebody wrote down by hand, or of which only a support case's attachments are left.
+AS_TYPED = tuple(
+    ("lsblk", "-o", columns + points)
+    for columns in (
+        "NAME,TYPE,FSTYPE,",
+        "NAME,FSTYPE,TYPE,",
+        "NAME,TYPE,",
+        "NAME,FSTYPE,",
+        "NAME,MAJ:MIN,RM,SIZE,RO,TYPE,",
+        "NAME,SIZE,TYPE,",
+        "NAME,SIZE,TYPE,FSTYPE,",
+        "NAME,TYPE,SIZE,FSTYPE,",
+        "NAME,KNAME,TYPE,FSTYPE,",
+    )
+    for points in ("MOUNTPOINT", "MOUNTPOINTS")
+) + tuple(
+    ("lsblk", "-o", columns)
+    for columns in (
+        # Those of Rockstor, gpud, sbctl, Rescuezilla, util-linux's tests, and Red Hat's Insights.
+        "NAME,MODEL,SERIAL,SIZE,TRAN,VENDOR,HCTL,TYPE,FSTYPE,LABEL,UUID",
+        "NAME,TYPE,SIZE,ROTA,SERIAL,WWN,VENDOR,MODEL,REV,MOUNTPOINT,FSTYPE,PARTUUID",
+        "NAME,TYPE,SIZE,ROTA,SERIAL,WWN,VENDOR,MODEL,REV,MOUNTPOINT,FSTYPE,FSUSED,PARTUUID",
+        "PARTTYPE,MOUNTPOINT,PTTYPE,FSTYPE,MOUNTPOINTS",
+        "PARTTYPE,MOUNTPOINT,PTTYPE,FSTYPE",
+        "KNAME,NAME,SIZE,TYPE,FSTYPE,MOUNTPOINT,MODEL",
+        "NAME,KNAME,FSTYPE,MOUNTPOINT,MOUNTPOINTS",
+        (
+            "ALIGNMENT,DISC-ALN,DISC-GRAN,DISC-MAX,DISC-ZERO,FSTYPE,GROUP,KNAME,LABEL,LOG-SEC,"
+            "MAJ:MIN,MIN-IO,MODE,MODEL,MOUNTPOINT,NAME,OPT-IO,OWNER,PHY-SEC,RA,RM,RO,ROTA,RQ-SIZE,"
+            "SCHED,SIZE,STATE,TYPE,UUID"
+        ),
+    )
+)
 
 
-def read(host: Host) -> list[Device]:
+def read(host: Host, *, alone: bool = False) -> list[Device]:
     """The block devices that lsblk lists; none when it failed or told only a part.
 
-    It says "failed to get device path" when it left devices out, and then exits 32, 64, or
-    (old versions) 0.
+    `alone` says that nothing else tells of them: every way to ask is tried. lsblk says
+    "failed to get device path" when it left devices out, and then exits 32, 64, or (old
+    versions) 0.
     """
-    for argv in LSBLK:
+    for argv in (*LSBLK, *AS_TYPED) if alone else LSBLK:
         result = host.run(argv, timeout=10.0)
         part = "failed to get" in result.stderr or "failed to get" in result.stdout
         if result.ok and not part and (devices := parse(result.stdout)):
@@ -144,6 +179,7 @@ def _guess_kind(name: str, parent: Device | None, part_type: str) -> str:
         return "part"
     return {
         "crypto_LUKS": "crypt",
+        "crypto": "crypt",  # `lsblk -f` on a narrow terminal cuts it off
         "BitLocker": "crypt",
         "LVM2_member": "lvm",
         "linux_raid_member": "raid",

@@ -108,17 +108,19 @@ def _tree(
         words = list(_WORD.finditer(" " * depth + row[depth:]))
         for match in words:
             column = _column(match.span(), spans, depth)
-            last = len(words) > 1 and match is words[-1]
-            if last and _MOUNT.fullmatch(names[-1]) and _is_point(match.group()):
+            if match is words[-1] and _MOUNT.fullmatch(names[-1]) and _is_point(match.group()):
                 column = -1  # also where somebody's editor moved it
             cells.setdefault(names[column], []).append(match.group())
         joined = {name: " ".join(words) for name, words in cells.items()}
         if any(key.lower() in joined for key in _KEYS):
             entries.append((depth, _entry(joined)))
         elif entries:
-            # A device's further mount points stand below the first, without its name.
-            more = [*cells.get("mountpoints", []), *cells.get("mountpoint", [])]
-            entries[-1][1].setdefault("mountpoints", []).extend(more)
+            # A device's further mount points stand below the first, without its name; on a
+            # narrow terminal all its cells do.
+            more = _entry(joined)
+            device = entries[-1][1]
+            device.setdefault("mountpoints", []).extend(more.pop("mountpoints", []))
+            device |= {name: cell for name, cell in more.items() if name not in device}
     return _nested(entries)
 
 

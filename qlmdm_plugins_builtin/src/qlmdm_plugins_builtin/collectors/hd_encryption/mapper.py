@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from qlmdm_core.api import Host
 
-from .block import Device, kind_by_dm_uuid
+from .block import Device
 from .graph import Role
 
 # libcryptsetup.h: the types that CRYPT-TYPE- in a UUID can name.
@@ -103,12 +103,6 @@ def parse_status(text: str) -> dict[str, str]:
     return properties
 
 
-def read_tables(host: Host) -> dict[str, list[Segment]] | None:
-    """All tables; None when they can't be had (no root, no dmsetup)."""
-    result = host.run(["dmsetup", "table"])
-    return parse_table(result.stdout) if result.ok else None
-
-
 def read_status(host: Host, name: str) -> dict[str, str]:
     """What cryptsetup tells of a mapping; empty for nothing.
 
@@ -120,25 +114,6 @@ def read_status(host: Host, name: str) -> dict[str, str]:
         if result.ok and (status := parse_status(result.stdout)):
             return status
     return {}
-
-
-def parse_info(text: str) -> list[Device]:
-    """Devices by `dmsetup info -c --noheadings --separator / -o name,major,minor,uuid`."""
-    devices = []
-    for line in text.splitlines():
-        fields = line.strip().split("/")
-        if len(fields) == 4 and fields[1].isdigit() and fields[2].isdigit():
-            label, major, minor, uuid = fields
-            devices.append(
-                Device(
-                    name=f"dm-{minor}",
-                    label=label,
-                    number=f"{major}:{minor}",
-                    kind=kind_by_dm_uuid(uuid),
-                    dm_uuid=uuid,
-                )
-            )
-    return devices
 
 
 def made_by(uuid: str) -> str:

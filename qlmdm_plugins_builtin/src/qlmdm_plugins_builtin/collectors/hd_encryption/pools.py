@@ -18,6 +18,8 @@ _GROUPS = re.compile(
     r"(-\d+)?"
 )
 _BTRFS_PATH = re.compile(r"\s*devid\s+\d+\s.*\spath\s+(?P<path>/\S.*)")
+# Columns of `zfs list` that people ask for beside the name.
+_LISTED = ("encryption", "encryption,keystatus", "encryption,keystatus,mountpoint")
 _ZVOL_DEPTH = 6
 _MOST_ASKED = 24
 
@@ -57,6 +59,20 @@ def parse_zfs_get(text: str) -> dict[str, dict[str, str]]:
     return found
 
 
+def parse_zfs_list(text: str, columns: str) -> dict[str, dict[str, str]]:
+    """Properties by data set, from `zfs list` with these columns, with or without a heading."""
+    names = columns.split(",")
+    found: dict[str, dict[str, str]] = {}
+    for line in text.splitlines():
+        fields = line.split("\t") if "\t" in line else line.split()
+        if fields[:1] == ["NAME"]:
+            names = [{"encrypt": "encryption"}.get(n.lower(), n.lower()) for n in fields]
+        elif len(fields) >= len(names):
+            cells = dict(zip(names, fields, strict=False))
+            found.setdefault(cells.pop("name", ""), cells)
+    return found
+
+
 def read_datasets(host: Host, names: Sequence[str]) -> dict[str, Dataset]:
     """What ZFS says of these data sets. A pool's own property would be wrong both ways."""
     wanted = list(dict.fromkeys(names))
@@ -71,8 +87,16 @@ def read_datasets(host: Host, names: Sequence[str]) -> dict[str, Dataset]:
         ["zfs", "get", "-H", "-p", "-o", "name,value", ",".join(_PROPERTIES), name]
         for name in asked
     ]
-    others = [["zfs", "get", "-H", what, name] for what in ("all", "encryption") for name in asked]
-    others += [["zfs", "get", "-H", what] for what in ("all", "encryption")]
+    every = ",".join(_PROPERTIES)
+    others = [
+        ["zfs", "get", "-H", *columns, what, name]
+        for what in ("all", "encryption", every)
+        for columns in ((), ("-o", "name,value"), ("-o", "value"))
+        for name in asked
+        if not (what == "all" and columns)
+    ]
+    others += [["zfs", "get", "-H", what] for what in ("all", "encryption", every)]
+    others += [["zfs", "list", "-o", f"name,{columns}"] for columns in _LISTED]
     for argv in [*attempts, *others]:
         if argv[-1] in found or all(name in found for name in wanted):
             continue
@@ -87,7 +111,14 @@ def read_datasets(host: Host, names: Sequence[str]) -> dict[str, Dataset]:
             if result.timed_out:
                 break
             continue
-        for name, properties in parse_zfs_get(result.stdout).items():
+        if argv[1] == "list":
+            answer = parse_zfs_list(result.stdout, argv[-1])
+        elif argv[-3:-2] == ["value"]:
+            words = result.stdout.removeprefix("VALUE").split()
+            answer = {argv[-1]: {"encryption": words[0]}} if words else {}
+        else:
+            answer = parse_zfs_get(result.stdout)
+        for name, properties in answer.items():
             value = properties.get("encryption", "-")
             found.setdefault(name, Dataset(encryption="" if value == "-" else value))
     missing = Dataset(problem=problem or "zfs says nothing of it")
