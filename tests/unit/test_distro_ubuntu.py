@@ -727,3 +727,17 @@ def test_long_texts_are_read_in_one_go(text: str) -> None:
     releases.base_of({"ID": "debian"}, text)
     releases.parse_distro_info(text)
     upgrader.parse_offer(text)
+
+
+@pytest.mark.parametrize(
+    "os_release",
+    [
+        'ID=ubuntu\nVERSION="12.04.3 LTS, Precise Pangolin"\nVERSION_ID="12.04"\n',
+        'ID=ubuntu\nVERSION="19.10 (Eoan Ermine)"\nVERSION_ID="19.10"\nVERSION_CODENAME=eoan\n',
+        'ID=debian\nVERSION="7 (wheezy)"\nVERSION_ID="7"\n',
+    ],
+)
+def test_releases_from_long_ago_are_not_up_to_date(tmp_path: Path, os_release: str) -> None:
+    built = RecordedMachine(tmp_path, recorded_at="2026-05-05T05:05:05+00:00")
+    built.file("/etc/os-release", os_release).command(["apt-get", "-s", "dist-upgrade"], "")
+    assert AptAdapter().release_upgrade(built.host()).end_of_life is True
