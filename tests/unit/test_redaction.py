@@ -255,6 +255,30 @@ def test_what_is_in_one_network_stays_in_one() -> None:
     assert others[-1].endswith(".255")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "::ffff:{4}",
+        "[{6}]:22",
+        "{6}: unreachable",
+        "{4}:22",
+        "({4})",
+        "src={6} x",
+        "{4}.",
+        "{6}%w0",
+        "inet6:{6}/64",
+        "{4}-{4}",
+    ],
+)
+def test_an_address_is_found_between_other_things(text: str) -> None:
+    names = Names()
+    names.add_address("10.44.55.66")
+    names.add_address("2a02:1234::9")
+    other4, other6 = names.replace("10.44.55.66"), names.replace("2a02:1234::9")
+    found = names.replace(text.replace("{4}", "10.44.55.66").replace("{6}", "2a02:1234::9"))
+    assert found == text.replace("{4}", other4).replace("{6}", other6)
+
+
 def test_an_address_is_the_same_however_it_is_written() -> None:
     names = Names()
     for text in ("2a02:1234::9", "2a02:1234:0:0:0:0:0:9", "2A02:1234::9"):

@@ -23,6 +23,8 @@ _MAC = re.compile(
 )
 _IN_INTERFACE = re.compile(r"(?<![A-Za-z0-9])(enx|wlx|wwx)([0-9a-f]{12})(?![A-Za-z0-9])")
 """systemd.net-naming-scheme(7): an interface that is named by its address."""
+_IP4 = re.compile(r"(?<![A-Za-z0-9])(?:\d{1,3}\.){3}\d{1,3}(?![A-Za-z0-9])")
+_IP6 = re.compile(r"(?<![A-Za-z0-9])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![A-Za-z0-9])")
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}([A-Za-z]{2,24})(?![\w-])")
 _UNITS = frozenset(
     {"service", "socket", "target", "slice", "mount", "device", "timer", "path", "scope", "swap"}
@@ -105,7 +107,6 @@ class Names:
         # It may be written in several ways.
         other = self._other_addresses.get(address) or self._other_address(address)
         self._other_addresses[address] = self._addresses[text] = other
-        self._pattern = None
 
     def _put(self, kind: str, real: str, other: str) -> None:
         forms = dict.fromkeys(_forms(real), other)
@@ -125,16 +126,25 @@ class Names:
     def replace(self, text: str) -> str:
         """The text with all of it renamed."""
         if self._pattern is None:
-            self._pattern = _alternatives([*self._others, *self._addresses])
+            self._pattern = _alternatives(self._others)
         text = _MAC.sub(self._mac, text)
         text = _IN_INTERFACE.sub(self._interface, text)
         text = _EMAIL.sub(self._email, text)
+        if self._addresses:  # a firewall's list has thousands: they are looked up, one by one
+            text = _IP4.sub(self._address, text)
+            text = _IP6.sub(self._address, text)
         return self._pattern.sub(self._other, text)
+
+    def _address(self, found: re.Match[str]) -> str:
+        real = found[0]
+        for end in ("", ":"):  # "2001:db8::7: unreachable"
+            other = self._addresses.get(real.removesuffix(end))
+            if other is not None:
+                return self._count("address", other) + (end if real.endswith(end) else "")
+        return real
 
     def _other(self, found: re.Match[str]) -> str:
         real = found[0]
-        if real in self._addresses:
-            return self._count("address", self._addresses[real])
         return self._count(self._kinds[real], self._others[real])
 
     def _mac(self, found: re.Match[str]) -> str:
