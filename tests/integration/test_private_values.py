@@ -218,6 +218,27 @@ def test_what_has_not_changed_is_no_news_to_the_server(site: Site, keeper: Keepe
     assert site.values() == before
 
 
+def test_what_was_encrypted_need_not_be_kept(site: Site, keeper: Keeper) -> None:
+    """As when there is no room for it."""
+    (site.folder / "c/sealed.json").mkdir()
+    site.cycle()
+    assert keeper.read(site.report()["who"]["value"]["sealed"])["parts"]["/user"] == CANARY
+
+
+def test_a_name_is_not_told_by_a_partly_private_collector_that_fails(
+    site: Site, keeper: Keeper
+) -> None:
+    (module,) = site.folder.rglob("acme_people.py")
+    body = '    return {"state": "available"'
+    source = module.read_text()
+    assert body in source
+    module.write_text(source.replace(body, f"    raise KeyError({CANARY!r})\n{body}"))
+    said = site.cycle()
+    assert site.report()["who"]["error"].startswith("KeyError (")
+    assert CANARY not in said
+    assert CANARY.encode() not in site.written()
+
+
 def test_without_keepers_nobody_is_located_and_names_are_as_they_are(site: Site) -> None:
     site.cycle()
     report = site.report()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 
 from qlmdm_core.api import JSON
@@ -95,7 +96,9 @@ class Privacy:
     def remember(self) -> None:
         """Keep what was encrypted, so that it need not be again."""
         if self._sealer is not None and self._sealer.kept != self._kept():
-            self._state.write_json(SEALED_BEFORE, self._sealer.kept)
+            # The record is stored by now; without this, it is only encrypted once more.
+            with contextlib.suppress(SpoolError):
+                self._state.write_json(SEALED_BEFORE, self._sealer.kept)
 
 
 def _is_persons(uid: str) -> bool:
