@@ -108,9 +108,16 @@ WAYLAND_PROGRAMS = (*WAYLAND_COMPOSITORS, "hypridle", "swayidle")
 X_SERVERS = ("Xorg", "X", "Xorg.bin", "Xephyr", "Xwayland")
 
 
+SESSION_PROGRAMS = (
+    "compiz", "gnome-session", "gnome-session-binary", "gnome-session-service", "kwin", "metacity",
+    "mutter",
+)  # fmt: skip
+"""Programs of a graphical session that several desktops have in common."""
+
+
 def all_process_names() -> list[str]:
     """Every program that shows that somebody sits in a graphical session."""
-    return [name for _, names in PROCESSES for name in names]
+    return [*(name for _, names in PROCESSES for name in names), *SESSION_PROGRAMS]
 
 
 def by_processes(place: Place) -> str | None:

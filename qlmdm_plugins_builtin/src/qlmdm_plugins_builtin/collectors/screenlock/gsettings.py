@@ -47,7 +47,7 @@ class GSettings:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._listed: dict[str, dict[str, str] | None] = {}
-        self._dumped: dict[str, str] | None = None
+        self._dumped: dict[str, dict[str, str] | None] = {}
         self._answered = False
         self.seen: dict[str, JSON] = {}
         """What was read, by `schema key`."""
@@ -109,7 +109,7 @@ class GSettings:
         if result.found:
             text = _trusted(result, key)
         else:
-            dumped = self._dump()
+            dumped = self._dump_with(key.path)
             if dumped is None:
                 raise CannotTellError(f"{key} can't be read: gsettings: {_why(result)}")
             text = dumped.get(key.path + key.name, "")
@@ -120,17 +120,26 @@ class GSettings:
             return self._default(key)
         return value.value
 
-    def _dump(self) -> dict[str, str] | None:
-        if self._dumped is None:
-            result = self._place.ask("dconf", "dump", "/")
-            if not result.found:
-                return None
-            try:
-                entries = list(keyfile.entries(_trusted(result)))
-            except keyfile.KeyFileError as error:
-                raise CannotTellError(f"dconf dump: {error}") from None
-            self._dumped = {f"/{e.group.strip('/')}/{e.key}": e.value for e in entries}
-        return self._dumped
+    def _dump_with(self, path: str) -> dict[str, str] | None:
+        """The settings by their full names, those under `path` among them.
+
+        A live dconf dumps all. A recording may hold a part; the smallest that is asked for is
+        the one that is wanted.
+        """
+        if self._place.host.which("dconf") is None:
+            return None
+        parts = path.strip("/").split("/")
+        for length in range(len(parts) + 1):
+            dumped = self._dump("/" + "".join(f"{part}/" for part in parts[:length]))
+            if dumped is not None:
+                return dumped
+        return None
+
+    def _dump(self, root: str) -> dict[str, str] | None:
+        if root not in self._dumped:
+            result = self._place.ask("dconf", "dump", root)
+            self._dumped[root] = _dumped(result, root) if result.found else None
+        return self._dumped[root]
 
     def _default(self, key: Key) -> bool | int | str:
         """What holds when nobody set it: the distribution's override, else the schema's default."""
@@ -151,6 +160,16 @@ class GSettings:
         """`[schema:Desktop]` holds for that desktop alone (glib-compile-schemas(1))."""
         desktops = self._place.environ.get("XDG_CURRENT_DESKTOP", "").split(":")
         return [f"{key.schema}:{desktop}" for desktop in reversed(desktops) if desktop]
+
+
+def _dumped(result: CommandResult, root: str) -> dict[str, str]:
+    """What `dconf dump` printed. The groups are below what was dumped; `[/]` is that itself."""
+    try:
+        entries = list(keyfile.entries(_trusted(result)))
+    except keyfile.KeyFileError as error:
+        raise CannotTellError(f"dconf dump: {error}") from None
+    groups = ((e.group.strip("/"), e) for e in entries)
+    return {f"{root}{group}{'/' if group else ''}{e.key}": e.value for group, e in groups}
 
 
 _LINE = re.compile(r"(\S+) (\S+) (.*)\Z")

@@ -18,6 +18,12 @@ PROPERTIES = (
     "Id", "User", "Name", "Type", "Class", "Seat", "State", "Active", "Remote", "Desktop",
     "Display", "Service", "Leader", "LockedHint",
 )  # fmt: skip
+LISTS = (
+    ("list-sessions", "--no-legend", "--no-pager"),
+    # A recording may hold the other forms: systemd has that of JSON up to 255.
+    ("list-sessions", "-o", "json"),
+    ("--no-legend", "--no-pager"),
+)
 GRAPHICAL = frozenset({"x11", "wayland", "mir"})
 PERSONS = frozenset({"user", "user-early", "user-light", "user-incomplete"})
 """Classes of sessions that a person sits in (org.freedesktop.login1(5)); the others are the
@@ -122,10 +128,10 @@ def parse_properties(text: str) -> dict[str, str]:
 
 def find_sessions(host: Host, processes: Sequence[Process], patience: Patience) -> Found:
     """Everybody's graphical sessions on this machine, those switched away included."""
-    listed = patience.run(["loginctl", "list-sessions", "--no-legend", "--no-pager"])
-    if not listed.found:
-        # A recording may hold the other form; systemd has it up to 255.
-        listed = patience.run(["loginctl", "list-sessions", "-o", "json"])
+    for form in LISTS:
+        listed = patience.run(["loginctl", *form])
+        if listed.found:
+            break
     if not listed.ok:
         return _without_logind(host, processes, listed.why)
     rows = parse_list(listed.stdout)
@@ -152,7 +158,17 @@ def _show(patience: Patience, identity: str) -> dict[str, str]:
     result = patience.run(["loginctl", "show-session", identity, *wanted])
     if not result.found:
         result = patience.run(["loginctl", "show-session", identity])
-    return parse_properties(result.stdout) if result.ok else {}
+    if result.found:
+        return parse_properties(result.stdout) if result.ok else {}
+    shown: dict[str, str] = {}
+    for name in PROPERTIES:  # a recording may hold them one by one
+        one = patience.run(["loginctl", "show-session", identity, "-p", name])
+        lines = one.stdout.split("\n") if one.ok else []
+        if len(lines) <= 2 and lines and "=" not in lines[0]:
+            shown[name] = lines[0].strip()  # by --value
+        else:
+            shown.update(parse_properties(one.stdout) if one.ok else {})
+    return shown
 
 
 def _is_greeter(user: str) -> bool:

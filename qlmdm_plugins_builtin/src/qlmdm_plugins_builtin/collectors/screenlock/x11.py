@@ -36,6 +36,8 @@ def parse_xset(text: str) -> XTimer | None:
 def x_timer(place: Place) -> XTimer:
     """The timer in effect. Raises `CannotTellError`."""
     result = place.ask("xset", "q")
+    if not result.found:
+        result = place.ask("xset", "-q")  # the same (xset.c); a recording may have it so
     timer = parse_xset(result.stdout) if result.ok else None
     if timer is None:
         why = result.why if not result.ok else "xset q does not tell it"
