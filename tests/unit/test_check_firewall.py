@@ -70,6 +70,14 @@ def test_an_unknown_state_is_unknown_with_its_reason() -> None:
         ({"id": "rocky", "id_like": ["rhel", "centos", "fedora"]}, "sudo dnf install firewalld"),
         ({"id": "opensuse-leap", "id_like": "suse opensuse"}, "sudo zypper install firewalld"),
         ({"id": "endeavouros", "id_like": ["arch"]}, "sudo pacman -S --needed ufw"),
+        (
+            {"id": "manjaro", "id_like": ["arch"]},
+            "sudo pacman -S --needed ufw && sudo systemctl enable --now ufw && sudo ufw enable",
+        ),
+        (
+            {"id": "alpine"},
+            "doas apk add ufw && doas rc-update add ufw && doas ufw enable",
+        ),
         ({"id": "nixos"}, "networking.firewall.enable = true"),
         ({"id": "haiku"}, "Install ufw or firewalld"),
         (None, "Install ufw or firewalld"),
@@ -85,11 +93,15 @@ def test_a_machine_without_a_firewall_is_told_how_to_get_one(os_info: JSON, said
 def test_a_firewall_that_is_there_is_turned_on_and_not_installed() -> None:
     message = judge(both("off", installed=["firewalld"]), {"id": "debian"}).message
     assert message.endswith("Turn it on: sudo systemctl enable --now firewalld")
+    message = judge(both("off", installed=["ufw"]), {"id": "arch"}).message
+    assert message.endswith("Turn it on: sudo systemctl enable --now ufw && sudo ufw enable")
 
 
 def test_an_open_zone_is_named() -> None:
     message = judge(both("off", front_end="firewalld", zone="trusted"), {"id": "fedora"}).message
     assert "--set-default-zone=public instead of trusted" in message
+    message = judge(both("off", front_end="firewalld", zone="public"), {"id": "fedora"}).message
+    assert message.endswith("sudo firewall-cmd --list-all-zones")
 
 
 VALUES = st.recursive(

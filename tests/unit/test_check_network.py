@@ -184,7 +184,8 @@ SERVICE = {"sshd.service": {"active": "active", "enabled": "enabled"}}
         ({"id": "ubuntu"}, {"ssh.socket": {"active": "active"},
                             "ssh.service": {"active": "inactive"}}, "then nothing more"),
         ({"id": "opensuse-leap"}, SERVICE, "into /etc/ssh/sshd_config.d/00-passwords.conf, then:"),
-        ({"id": "alpine"}, {}, "sudo rc-service sshd reload"),
+        ({"id": "alpine"}, {}, "doas rc-service sshd reload"),
+        ({"id": "gentoo"}, {}, "sudo rc-service sshd reload"),
         ({"id": "void"}, {}, "sudo sv hup sshd"),
         ({"id": "mx", "id_like": ["debian"]}, {}, "sudo service ssh reload"),
         ({"id": "slackware"}, {}, "sudo service sshd reload"),
@@ -230,6 +231,18 @@ def test_a_place_that_nobody_asked_for_may_be_missing(report: dict[str, dict[str
     assert check_named("no-location").needs == ()
     assert check_named("no-location").judge(client, NOW).state == "pass"
     assert check_named("no-location", REQUIRED).needs == ("geolocation",)
+
+
+@pytest.mark.parametrize("policy", [REQUIRED, Policy()])
+@pytest.mark.parametrize(
+    ("sealed", "verdict"),
+    [("-----BEGIN PGP MESSAGE-----", "pass"), (None, "unknown"), ("", "unknown"), (7, "unknown")],
+)
+def test_a_place_that_only_keepers_can_read_is_told(
+    policy: Policy, sealed: JSON, verdict: str
+) -> None:
+    assert location({"state": "located", "sealed": sealed}, policy).state == verdict
+    assert location({"state": "unknown", "sealed": sealed}, policy).state == "unknown"
 
 
 def test_a_missing_place_says_why_and_what_to_do() -> None:

@@ -161,6 +161,9 @@ def test_many_sessions_are_counted_not_listed() -> None:
         ),
         ("kscreenlocker", {"Timeout": "60"}, "--key Timeout 5 (kwriteconfig5 in Plasma 5)"),
         ("kscreenlocker", {"LockGrace": "-1"}, "--key LockGrace 5"),
+        ("kscreenlocker", {"LockGrace": "\N{SUPERSCRIPT TWO}"}, "--key Timeout 5"),
+        ("kscreenlocker", {"LockGrace": "9" * 5000}, "--key Timeout 5"),
+        ("xfce4-screensaver", {"/$(reboot)/enabled": "false"}, "-p /saver/idle-activation/delay"),
         (
             "xfce4-screensaver",
             {"/saver/enabled": "true", "/lock/enabled": "false"},
@@ -214,7 +217,10 @@ def test_guest_value_that_is_not_understood_is_unknown(value: JSON) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ({}, "sudo tee /etc/lightdm/lightdm.conf.d/90-no-guest.conf"),
+        (
+            {},
+            "sudo mkdir -p /etc/lightdm/lightdm.conf.d; printf '[Seat:*]\\nallow-guest=false\\n'",
+        ),
         (
             {"seats": {"seat0": {"allow-guest": {"value": "true", "source": "/etc/x.conf"}}}},
             "sudo sed -i 's/^allow-guest *=.*/allow-guest=false/' /etc/x.conf",

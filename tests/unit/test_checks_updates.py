@@ -176,7 +176,14 @@ def test_a_release_that_came_to_its_end_since_the_report_fails(name: str) -> Non
     [
         ({"distribution": "Ubuntu 25.04"}, "Move to X 2: sudo do-release-upgrade"),
         ({"distribution": "Debian GNU/Linux 10"}, "Move to X 2, as its release notes say"),
-        ({"distribution": "Fedora Linux 41", "adapter": "fedora"}, "sudo dnf system-upgrade"),
+        (
+            {
+                "distribution": "Fedora Linux 41",
+                "adapter": "fedora",
+                "release_upgrade": "Fedora Linux 43",
+            },
+            " sudo dnf system-upgrade download --releasever=43 && sudo dnf system-upgrade",
+        ),
         ({"release_upgrade": None}, "Move to a release that is supported"),
     ],
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
+from qlmdm_plugins_builtin.checks._values import not_understood, objects
 from qlmdm_plugins_builtin.checks.disk_mends import mend
 from qlmdm_plugins_builtin.policy import DAY, Policy
 
@@ -52,7 +53,7 @@ def judge_disks(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
     value = client.report["hd_encryption"].get("value")
     if not isinstance(value, dict):
         return _NOT_UNDERSTOOD
-    state, volumes = value.get("state"), _volumes(value)
+    state, volumes = value.get("state"), objects(value.get("volumes"))
     if state not in ("encrypted", "not_encrypted", "unknown"):
         return _NOT_UNDERSTOOD
     plain = [volume for volume in volumes if volume.get("state") == "not_encrypted"]
@@ -67,14 +68,7 @@ def judge_disks(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG001
     return PASS
 
 
-_NOT_UNDERSTOOD = Verdict(state="unknown", message="the value of hd_encryption is not understood")
-
-
-def _volumes(value: Mapping[str, JSON]) -> list[Mapping[str, JSON]]:
-    volumes = value.get("volumes")
-    if not isinstance(volumes, list):
-        return []
-    return [v if isinstance(v, dict) else {} for v in volumes]
+_NOT_UNDERSTOOD = not_understood("hd_encryption")
 
 
 def _fail(value: Mapping[str, JSON], plain: Sequence[Mapping[str, JSON]], os_info: JSON) -> Verdict:
@@ -92,7 +86,9 @@ def _fail(value: Mapping[str, JSON], plain: Sequence[Mapping[str, JSON]], os_inf
 
 def _unknown(value: Mapping[str, JSON]) -> Verdict:
     reason = _text(value, "reason") or "no reason was reported"
-    volumes = [v for v in _volumes(value) if v.get("state") not in ("encrypted", "exempt")]
+    volumes = [
+        v for v in objects(value.get("volumes")) if v.get("state") not in ("encrypted", "exempt")
+    ]
     return Verdict(state="unknown", message=reason, evidence=_evidence(volumes))
 
 

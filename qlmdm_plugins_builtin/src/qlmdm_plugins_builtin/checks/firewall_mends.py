@@ -20,10 +20,19 @@ _INSTALL = {
     "opensuse": ("firewalld", "sudo zypper install firewalld"),
     "arch": ("ufw", "sudo pacman -S --needed ufw"),
     "alpine": ("ufw", "doas apk add ufw"),
+    "postmarketos": ("ufw", "doas apk add ufw"),
     "void": ("ufw", "sudo xbps-install ufw"),
     "gentoo": ("ufw", "sudo emerge net-firewall/ufw"),
 }
 _TURN_ON = {"ufw": "sudo ufw enable", "firewalld": "sudo systemctl enable --now firewalld"}
+# Where the package of ufw does not see to it that the rules are there after the next start.
+_UFW = {
+    "arch": "sudo systemctl enable --now ufw && sudo ufw enable",
+    "alpine": "doas rc-update add ufw && doas ufw enable",
+    "postmarketos": "doas rc-update add ufw && doas ufw enable",
+    "void": "sudo ln -s /etc/sv/ufw /var/service/ && sudo ufw enable",
+    "gentoo": "sudo rc-update add ufw boot && sudo ufw enable",
+}
 
 
 def mend_firewall(value: Mapping[str, JSON], opened: Sequence[str], os_info: JSON) -> str:
@@ -39,6 +48,8 @@ def mend_firewall(value: Mapping[str, JSON], opened: Sequence[str], os_info: JSO
         return "Close it: sudo ufw default deny incoming, and see the rules: sudo ufw status"
     if front_end == "firewalld":
         zone = value.get("zone")
+        if zone == "public":
+            return "Close it: see which zone lets all in: sudo firewall-cmd --list-all-zones"
         open_zone = f" instead of {zone[:40]}" if isinstance(zone, str) and zone else ""
         return (
             f"Close it: sudo firewall-cmd --set-default-zone=public{open_zone}, "
@@ -48,12 +59,20 @@ def mend_firewall(value: Mapping[str, JSON], opened: Sequence[str], os_info: JSO
         return f"Give {NAMES[opened[0]]} the same rules, or use a table of family inet"
     for program in ("ufw", "firewalld"):
         if program in there:
-            return f"Turn it on: {_TURN_ON[program]}"
+            return f"Turn it on: {_turn_on(program, names)}"
     for name in names:
         if name in _INSTALL:
             program, command = _INSTALL[name]
-            return f"Install {program} and turn it on: {command} && {_TURN_ON[program]}"
+            return f"Install {program} and turn it on: {command} && {_turn_on(program, names)}"
     return f"Install ufw or firewalld, and turn it on: {_TURN_ON['ufw']}"
+
+
+def _turn_on(program: str, names: Sequence[str]) -> str:
+    """The command that turns it on, now and after each start."""
+    for name in names if program == "ufw" else ():
+        if name in _UFW:
+            return _UFW[name]
+    return _TURN_ON[program]
 
 
 def _names(os_info: JSON) -> list[str]:

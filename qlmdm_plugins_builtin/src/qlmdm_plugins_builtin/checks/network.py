@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
+from qlmdm_plugins_builtin.checks._values import not_understood
 from qlmdm_plugins_builtin.checks.firewall_mends import NAMES, mend_firewall
 from qlmdm_plugins_builtin.checks.ssh_mends import mend_ssh
 from qlmdm_plugins_builtin.policy import DAY, Policy
@@ -71,7 +72,7 @@ def judge_firewall(client: ClientView, now: datetime) -> Verdict:  # noqa: ARG00
     """
     value = _object(client, "firewall")
     if value is None or value.get("state") not in ("on", "off", "unknown"):
-        return Verdict(state="unknown", message="the value of firewall is not understood")
+        return not_understood("firewall")
     families = {key: value.get(key) for key in NAMES}
     if value["state"] == "off" or "off" in families.values():
         return _open(value, client.report.get("os_info", {}).get("value"))
@@ -122,7 +123,7 @@ def judge_ssh(key: str, client: ClientView, now: datetime) -> Verdict:  # noqa: 
     """
     value = _object(client, "sshd")
     if value is None or value.get("state") not in ("running", "not_running", "unknown"):
-        return Verdict(state="unknown", message="the value of sshd is not understood")
+        return not_understood("sshd")
     state, allowed = value["state"], value.get(key)
     if state == "not_running":
         return PASS
@@ -172,7 +173,9 @@ def judge_location(required: bool, client: ClientView, now: datetime) -> Verdict
     |---------------------------------------|---------------------|---------------------|
     | nothing, or the collector failed      | unknown             | pass                |
     | state off                             | fail, with reason   | pass                |
-    | state located, with coordinates       | pass                | pass                |
+    | state located, with coordinates, or   |                     |                     |
+    | with what only secret-keepers can read| pass                | pass                |
+    | state located, but not encrypted      | unknown             | unknown             |
     | state unknown                         | unknown, its reason | unknown, its reason |
     | anything else                         | unknown             | unknown             |
     """
@@ -186,11 +189,17 @@ def judge_location(required: bool, client: ClientView, now: datetime) -> Verdict
         message = f"the machine does not say where it is: {_reason(value)}. Turn it on in the "
         message += "client's settings, plugins: geolocation: enabled: true"
         return Verdict(state="fail", message=message)
+    if state == "located" and "sealed" in value:
+        # The client encrypts where it is, and leaves the state.
+        if isinstance(value["sealed"], str) and value["sealed"]:
+            return PASS
+        message = "where the machine is could not be encrypted to the secret-keepers"
+        return Verdict(state="unknown", message=message)
     if state == "located" and all(_is_number(value.get(k)) for k in ("latitude", "longitude")):
         return PASS
     if state == "unknown":
         return Verdict(state="unknown", message=_reason(value))
-    return Verdict(state="unknown", message="the value of geolocation is not understood")
+    return not_understood("geolocation")
 
 
 # --- values ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from functools import partial
 
 from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
 from qlmdm_core.units import say_duration
+from qlmdm_plugins_builtin.checks._values import not_understood, objects
 from qlmdm_plugins_builtin.checks.session_mends import DESKTOPS, mend_guest, mend_lock
 from qlmdm_plugins_builtin.policy import Policy
 
@@ -63,8 +64,8 @@ def judge_screenlock(max_delay: float, client: ClientView, now: datetime) -> Ver
     value = client.report["screenlock"].get("value")
     states = ("enabled", "disabled", "no_graphical_session", "unknown")
     if not isinstance(value, dict) or value.get("state") not in states:
-        return Verdict(state="unknown", message="the value of screenlock is not understood")
-    sessions = _sessions(value)
+        return not_understood("screenlock")
+    sessions = objects(value.get("sessions"))
     bad = [session for session in sessions if _is_bad(session, max_delay)]
     if bad or value["state"] == "disabled":
         return _unlocked(bad, max_delay)
@@ -77,13 +78,6 @@ def judge_screenlock(max_delay: float, client: ClientView, now: datetime) -> Ver
         return PASS
     message = f"screenlock is reported as {value['state']}, but not each of the sessions"
     return Verdict(state="unknown", message=message, evidence=_evidence(sessions))
-
-
-def _sessions(value: Mapping[str, JSON]) -> list[Mapping[str, JSON]]:
-    sessions = value.get("sessions")
-    if not isinstance(sessions, list):
-        return []
-    return [session if isinstance(session, dict) else {} for session in sessions]
 
 
 def _delay(session: Mapping[str, JSON]) -> int | float | None:
@@ -159,7 +153,7 @@ def judge_guest_session(client: ClientView, now: datetime) -> Verdict:  # noqa: 
     """
     value = client.report["guest_session"].get("value")
     if not isinstance(value, dict) or value.get("state") not in ("enabled", "disabled", "unknown"):
-        return Verdict(state="unknown", message="the value of guest_session is not understood")
+        return not_understood("guest_session")
     keys = ("display_manager", "found_by", "guest_account", "guest_account_script", "seats")
     evidence = {key: value[key] for key in keys if key in value}
     if value["state"] == "enabled":

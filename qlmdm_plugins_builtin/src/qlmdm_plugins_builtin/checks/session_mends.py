@@ -18,6 +18,7 @@ DESKTOPS = {
 }  # fmt: skip
 """What people call them; the others are called by their own name."""
 
+_NUMBER = re.compile(r"[0-9]{1,9}\Z")
 USUAL_DELAY = 300
 """Seconds that are proposed, where more is not allowed than that or not set."""
 
@@ -121,7 +122,7 @@ def _kde(settings: Mapping[str, JSON], seconds: int) -> str:
         if str(settings.get(key, "true")).lower() in ("false", "no", "off", "0"):
             return write(key, "true")
     grace = str(settings.get("LockGrace", ""))
-    if grace.startswith("-") or (grace.isdigit() and int(grace) > seconds):
+    if grace.startswith("-") or (_NUMBER.match(grace) and int(grace) > seconds):
         return write("LockGrace", "5")
     return write("Timeout", str(max(seconds // 60, 1)))
 
@@ -132,7 +133,8 @@ def _xfce(settings: Mapping[str, JSON], seconds: int) -> str:
 
     if not settings:
         return "start xfce4-screensaver, and let it start with the desktop"
-    for name, value in settings.items():
+    for reported, value in settings.items():
+        name = _path(reported, "")
         if name.endswith("/enabled") and str(value).lower() not in ("true", "1"):
             return write(name, "bool", "true")
     lock = str(settings.get("/lock/saver-activation/delay", "0"))
@@ -211,7 +213,7 @@ def mend_guest(value: Mapping[str, JSON]) -> str:
     account = value.get("guest_account")
     if isinstance(account, str):
         return (
-            f"anybody gets in as {account}, without a password (/etc/security/sepermit.conf). "
+            f"anybody gets in as {account[:80]}, without a password (/etc/security/sepermit.conf). "
             "Type: sudo dnf remove xguest"
         )
     for seat, settings in _seats(value):
@@ -221,7 +223,15 @@ def mend_guest(value: Mapping[str, JSON]) -> str:
                 return _mend_file(seat, key, said.get("source"))
     return (
         "LightDM lets guests in, as it does unless told otherwise. Type: "
-        "printf '[Seat:*]\\nallow-guest=false\\n' | "
+        f"{_write('[Seat:*]', 'allow-guest')}"
+    )
+
+
+def _write(section: str, key: str) -> str:
+    """The command that turns a key off in a file of its own. The folder may not be there yet."""
+    return (
+        "sudo mkdir -p /etc/lightdm/lightdm.conf.d; "
+        f"printf '{section}\\n{key}=false\\n' | "
         "sudo tee /etc/lightdm/lightdm.conf.d/90-no-guest.conf"
     )
 
@@ -238,8 +248,7 @@ def _mend_file(seat: str, key: str, source: JSON) -> str:
         # The next upgrade would write it anew.
         return (
             f"LightDM lets guests in at {seat}: {key}=true in {where}. Type: "
-            f"printf '[Seat:{seat}]\\n{key}=false\\n' | "
-            "sudo tee /etc/lightdm/lightdm.conf.d/90-no-guest.conf"
+            f"{_write(f'[Seat:{seat}]', key)}"
         )
     return (
         f"LightDM lets guests in at {seat}: {key}=true in {where}. "

@@ -41,7 +41,9 @@ def _reload(client: ClientView) -> str:
         # The socket waits for somebody; sshd reads its settings when it is started.
         return " nothing more: sshd is started for each connection, or at the next one"
     if not known and names & _OPENRC:
-        return ": sudo rc-service sshd reload"
+        # Alpine Linux has doas, and no sudo unless one installs it.
+        become = "doas" if names & {"alpine", "postmarketos"} else "sudo"
+        return f": {become} rc-service sshd reload"
     if not known and "void" in names:
         return ": sudo sv hup sshd"
     debian = bool({"ssh.service", "ssh.socket"} & known) or (not known and names & _DEBIAN)

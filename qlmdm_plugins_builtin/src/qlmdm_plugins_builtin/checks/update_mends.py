@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 
@@ -64,7 +65,7 @@ def not_told_apart(value: Mapping[str, JSON], updates: int | None) -> str:
 def ended(value: Mapping[str, JSON]) -> str:
     """That the release is given no updates any more, and where to move."""
     since = value.get("supported_until")
-    day = f" since {since}" if isinstance(since, str) else ""
+    day = f" since {since[:10]}" if isinstance(since, str) else ""
     return f"{_distribution(value)} has been given no updates{day}. {_upgrade(value)}"
 
 
@@ -97,7 +98,11 @@ def _upgrade(value: Mapping[str, JSON]) -> str:
         pro = ", or get its security updates for longer: sudo pro attach" if "LTS" in name else ""
         return f"Move to {following[:80]}: sudo do-release-upgrade{pro}"
     if value.get("adapter") == "fedora" and name.startswith("Fedora"):
-        return f"Move to {following[:80]}: sudo dnf system-upgrade download --releasever=NEXT"
+        number = re.search(r" ([0-9]{1,4})\Z", following)
+        return (
+            f"Move to {following[:80]}: sudo dnf system-upgrade download --releasever="
+            f"{number[1] if number else 'NEXT'} && sudo dnf system-upgrade reboot"
+        )
     return f"Move to {following[:80]}, as its release notes say"
 
 

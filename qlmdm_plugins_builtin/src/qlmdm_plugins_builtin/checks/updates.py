@@ -15,6 +15,7 @@ from functools import partial
 from qlmdm_core.api import JSON, AuditCheck, ClientView, Verdict
 from qlmdm_core.units import say_duration
 from qlmdm_plugins_builtin.checks import update_mends as said
+from qlmdm_plugins_builtin.checks._values import moment, not_understood
 from qlmdm_plugins_builtin.policy import DAY, Policy
 
 NEEDS = ("os_updates",)
@@ -134,7 +135,7 @@ def judge_security(limits: Limits, client: ClientView, now: datetime) -> Verdict
 
 # --- what is judged -----------------------------------------------------------------------
 
-_NOT_UNDERSTOOD = Verdict(state="unknown", message="the value of os_updates is not understood")
+_NOT_UNDERSTOOD = not_understood("os_updates")
 
 
 def _count(value: JSON) -> int | None:
@@ -165,16 +166,8 @@ def _end(until: date | None) -> datetime | None:
 
 def _moment(text: JSON) -> datetime | None:
     """A time as clients write it; None for what is none, or is from before there were any."""
-    if type(text) is not str:
-        return None
-    try:
-        # Python 3.10 does not read "Z".
-        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] == "Z" else text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment if moment.year >= 2000 else None
+    found = moment(text)
+    return found if found is not None and found.year >= 2000 else None
 
 
 def _listed_at(
@@ -230,7 +223,7 @@ def _earliest(
         moments.append(end)
         if value.get("release_upgrade") is not None:
             moments.append(end - limits.margin)
-    return min(moment for moment in moments if moment > now)
+    return min(at for at in moments if at > now)
 
 
 def _fail(message: str, value: Mapping[str, JSON]) -> Verdict:
