@@ -274,7 +274,7 @@ ADAPTER = """
             return UPDATES
 
         def release_upgrade(self, host):
-            return ReleaseUpgrade()
+            return ReleaseUpgrade(reason="nobody knows")
 
         def package_version(self, host, name):
             return None

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qlmdm_core
+from qlmdm_core.api import InstalledPackages, Reboot, ReleaseUpgrade, Updates
 from qlmdm_core.plugins.check import edges, findings, machines, paper, traced
+from qlmdm_core.plugins.check.adapters import judge_answer
 from qlmdm_core.plugins.check.findings import failed, not_checked, ok
 from qlmdm_core.plugins.check.inspected import attempt
 from qlmdm_core.testing import ReplayHost
@@ -36,6 +38,11 @@ from qlmdm_core.testing import ReplayHost
         ),
         ('7 openat(AT_FDCWD, "/etc/passwd", O_RDONLY|O_CLOEXEC) = 8', ""),
         ('7 openat(AT_FDCWD, "/dev/null", O_RDWR) = 8', ""),
+        ('7 symlink("/dev/null", "/etc/systemd/system/x.service") = 0', "writes"),
+        ('7 rename("/etc/x\\"y", "/dev/null") = -1 EXDEV (Invalid cross-device link)', "writes"),
+        ('7 mkdir("/sys/fs/cgroup/qlmdm/1", 0777) = 0', ""),
+        ('7 setxattr("/sys/fs/cgroup/x", "user.invocation", "1", 1, 0) = 0', ""),
+        ('7 fchmodat2(3, "", 0600, AT_EMPTY_PATH) = 0', "writes"),
         ('7 openat(AT_FDCWD, "/tmp", O_RDWR|O_TMPFILE, 0600) = 8', ""),
         ('7 openat(AT_FDCWD, "/proc/7/oom_score_adj", O_WRONLY) = 8', ""),
         ('7 connect(3, {sa_family=AF_UNIX, sun_path="/run/dbus"}, 110) = 0', ""),
@@ -114,6 +121,45 @@ def test_edges_hold_what_is_missing_odd_and_unproved() -> None:
 def test_a_check_without_needs_is_judged_without_a_report() -> None:
     first, *_ = edges.edges((), edges.Learned())
     assert (first.report, first.proves) == ({}, True)
+
+
+# --- what adapters answer -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "said", "wrong"),
+    [
+        ("updates", Updates(state="unknown"), "unknown without a reason"),
+        ("updates", Updates(state="up_to_date"), "nothing could be asked"),
+        ("updates", Updates(state="unknown", reason="no lists"), None),
+        ("release_upgrade", ReleaseUpgrade(), "unknown without a reason"),
+        ("release_upgrade", ReleaseUpgrade(reason="no os-release"), None),
+        ("release_upgrade", ReleaseUpgrade(end_of_life=False), None),
+        ("packages", InstalledPackages(packages=None), "unknown without a reason"),
+        ("packages", InstalledPackages(packages=()), "nothing could be asked"),
+        ("reboot_required", Reboot(required=None), "unknown without a reason"),
+        ("reboot_required", Reboot(required=False), "nothing could be asked"),
+        ("reboot_required", Reboot(required=None, reason="no kernel"), None),
+        ("reboot_required", False, "not Reboot"),
+        ("package_version", 7, "not a version or None"),
+        ("package_version", None, None),
+    ],
+)
+def test_an_answer_that_can_not_be_known_says_so_and_why(
+    method: str, said: object, wrong: str | None
+) -> None:
+    found = [finding.what for finding in judge_answer("x", method, said, told_nothing=True)]
+    assert len(found) == (wrong is not None)
+    assert wrong is None or wrong in found[0]
+
+
+def test_where_something_could_be_asked_nothing_may_be_due() -> None:
+    for method, said in (
+        ("updates", Updates(state="up_to_date")),
+        ("packages", InstalledPackages(packages=())),
+        ("reboot_required", Reboot(required=False)),
+    ):
+        assert not list(judge_answer("x", method, said, told_nothing=False))
 
 
 # --- machines that tell nothing -------------------------------------------------------------------

@@ -63,11 +63,25 @@ def judge_answer(where: str, method: str, said: object, *, told_nothing: bool) -
     if not isinstance(said, kind):
         what = f"it returned an object of type {type(said).__name__}, not {kind.__name__}"
         yield failed("adapters", where, what)
-    elif isinstance(said, Updates) and said.state == "unknown" and not said.reason:
+    elif _is_unknown(said) and not getattr(said, "reason", ""):
         yield failed("adapters", where, "unknown without a reason", "Set reason=")
     elif told_nothing and isinstance(said, Updates) and said.state == "up_to_date":
         todo = 'Say Updates(state="unknown", reason=…)'
         yield failed("adapters", where, "up to date, though nothing could be asked", todo)
+    elif told_nothing and isinstance(said, Reboot) and said.required is False:
+        todo = "Say Reboot(required=None, reason=…)"
+        yield failed("adapters", where, "no restart is due, though nothing could be asked", todo)
     elif told_nothing and isinstance(said, InstalledPackages) and said.packages == ():
         todo = "Say InstalledPackages(packages=None, reason=…)"
         yield failed("adapters", where, "no packages, though nothing could be asked", todo)
+
+
+def _is_unknown(said: object) -> bool:
+    """Whether it says that it does not know. Of a release, nothing but its end may be known."""
+    if isinstance(said, Updates):
+        return said.state == "unknown"
+    if isinstance(said, InstalledPackages):
+        return said.packages is None
+    if isinstance(said, Reboot):
+        return said.required is None
+    return said == ReleaseUpgrade()

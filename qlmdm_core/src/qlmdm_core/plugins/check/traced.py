@@ -38,6 +38,7 @@ CALLS = ",".join(
 )
 _OWN = (r"/dev/(null|tty|pts/\d+)", r"/proc/(self|\d+)/oom_score_adj", r"/sys/fs/cgroup/.*")
 """What may be written to: nothing of it is on a disk, and the cgroups are those of the run."""
+_PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _CONNECTS = ("connect", "sendto", "sendmsg", "sendmmsg")
 _MOST = 3
 
@@ -190,7 +191,11 @@ def is_change(call: str) -> bool:
         return False
     if "O_TMPFILE" in call:
         return False  # it has no name and is gone when it is closed
-    return not any(re.search(rf'"{own}"', call) for own in _OWN)
+    # All of them: `symlink("/dev/null", "/etc/systemd/system/x.service")` changes the second.
+    paths = _PATH.findall(call.rpartition(") = ")[0] or call)
+    if "xattr" in name:
+        paths = paths[:1]  # the others are the attribute's name and value
+    return not (paths and all(re.fullmatch("|".join(_OWN), path) for path in paths))
 
 
 # --- what is traced -----------------------------------------------------------------------------
