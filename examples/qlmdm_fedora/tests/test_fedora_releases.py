@@ -57,6 +57,7 @@ LINUX = {"ID": "centos", "NAME": "CentOS Linux", "ID_LIKE": "rhel fedora"}
             {**FEDORA, "VERSION_ID": "44", "SUPPORT_END": "some day"},
             *("2027-05-18", False, None),
         ),
+        ({**FEDORA, "VERSION_ID": "41"}, "2025-12-14", True, "Fedora Linux 43"),
         ({**FEDORA, "VERSION_ID": "28"}, "2022-06-06", True, "Fedora Linux 44"),
         ({**FEDORA, "VERSION_ID": "47"}, None, None, None),
         # Nothing ends, and nothing follows.

@@ -157,8 +157,9 @@ def _fedora(version: str, end: date | None, today: date) -> ReleaseUpgrade:
         end = end or min(known.values())[1]
     newest = max(known)
     released = [other for other, (day, _) in known.items() if number < other and day <= today]
-    # An upgrade may leave out one release, not two.
-    available = f"Fedora Linux {max(released)}" if released else None
+    # An upgrade may leave out one release, not two: from an older one, it takes several.
+    within = [other for other in released if other <= number + 2] or released
+    available = f"Fedora Linux {max(within)}" if within else None
     reason = ""
     if number > newest and end is None:
         reason = f"nothing is known of Fedora {number}"
