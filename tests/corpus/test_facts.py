@@ -14,7 +14,7 @@ import pytest
 
 from qlmdm_core import settings
 from qlmdm_core.api import AuditCheck, ClientView, Collector
-from qlmdm_core.client.sealing import take_out
+from qlmdm_core.client.sealing import SEALED, take_out
 from qlmdm_core.client.settings import StandaloneSettings
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_plugins_builtin import hooks_client as builtin
@@ -144,5 +144,6 @@ def _sealed(machine: str, name: str, value: Any) -> Any:
     lines = passwd.read_text().splitlines() if passwd.exists() else []
     fields = [line.split(":") for line in lines]
     people = [each[0] for each in fields if 1000 <= int(each[2]) < 60000]
-    paths = COLLECTORS[name].private_paths
-    return take_out(value, paths, whole=False, pseudonym=pseudonym, people=people)[0]
+    its = COLLECTORS[name]
+    left, parts = take_out(value, its.private_paths, its.private, pseudonym, people)
+    return {**left, SEALED: "-----BEGIN PGP MESSAGE-----"} if parts else left

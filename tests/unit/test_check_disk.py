@@ -64,6 +64,8 @@ def test_plain_volume_fails_with_evidence_and_what_to_do() -> None:
         ("/swapfile", "debian", "sudo swapoff /swapfile"),
         ("/dev/zram0", "fedora", "writeback-device"),
         (None, "debian", "`cryptswap DEVICE /dev/urandom swap`"),
+        ("/dev/sda; reboot", "debian", "sudo swapoff DEVICE, "),
+        ("/dev/mapper/vg0-swap_1", "debian", "sudo swapoff /dev/mapper/vg0-swap_1, "),
     ],
 )
 def test_plain_swap_has_a_cheaper_remedy(device: JSON, distribution: str, remedy: str) -> None:

@@ -100,6 +100,8 @@ def test_a_firewall_that_is_there_is_turned_on_and_not_installed() -> None:
 def test_an_open_zone_is_named() -> None:
     message = judge(both("off", front_end="firewalld", zone="trusted"), {"id": "fedora"}).message
     assert "--set-default-zone=public instead of trusted" in message
+    message = judge(both("off", front_end="firewalld", zone="$(x)"), {"id": "fedora"}).message
+    assert "--set-default-zone=public instead of the present one" in message
     message = judge(both("off", front_end="firewalld", zone="public"), {"id": "fedora"}).message
     assert message.endswith("sudo firewall-cmd --list-all-zones")
 

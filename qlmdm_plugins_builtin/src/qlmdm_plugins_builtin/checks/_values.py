@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from qlmdm_core.api import JSON, Verdict
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:@~-]{0,63}\$?\Z")
+_PLAIN_PATH = re.compile(r"/[\w./:+@-]{1,200}\Z", re.ASCII)
 _PSEUDONYM = "private:"
 
 
@@ -52,6 +53,11 @@ def word(name: JSON, usual: str) -> str:
     """
     plain = isinstance(name, str) and _PLAIN.match(name) and not name.startswith(_PSEUDONYM)
     return str(name) if plain else usual
+
+
+def plain_path(path: JSON, usual: str) -> str:
+    """A path to type, as with `word`."""
+    return path if isinstance(path, str) and _PLAIN_PATH.match(path) else usual
 
 
 def moment(text: JSON) -> datetime | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qlmdm_core.api import JSON
+from qlmdm_plugins_builtin.checks._values import plain_path
 
 # The words that the installers show; the first of a family's names that fits counts.
 INSTALLERS = {
@@ -46,7 +47,7 @@ def mend(plain: Sequence[Mapping[str, JSON]], os_info: JSON) -> str:
 def _swap(plain: Sequence[Mapping[str, JSON]], what: str, names: Sequence[str]) -> str:
     """Swap needs no reinstallation: what it holds may be lost at each start."""
     device = plain[0].get("device")
-    shown = device if isinstance(device, str) and device else "DEVICE"
+    shown = plain_path(device, "DEVICE")
     if not shown.startswith("/dev/") and shown != "DEVICE":
         return f"Its file system has to be encrypted, or {shown} be given up: sudo swapoff {shown}"
     if "nixos" in names:

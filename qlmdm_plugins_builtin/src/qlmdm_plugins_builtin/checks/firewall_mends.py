@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qlmdm_core.api import JSON
+from qlmdm_plugins_builtin.checks._values import word
 
 NAMES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
@@ -50,7 +51,7 @@ def mend_firewall(value: Mapping[str, JSON], opened: Sequence[str], os_info: JSO
         zone = value.get("zone")
         if zone == "public":
             return "Close it: see which zone lets all in: sudo firewall-cmd --list-all-zones"
-        open_zone = f" instead of {zone[:40]}" if isinstance(zone, str) and zone else ""
+        open_zone = f" instead of {word(zone, 'the present one')}" if zone else ""
         return (
             f"Close it: sudo firewall-cmd --set-default-zone=public{open_zone}, "
             "and see the active zones: sudo firewall-cmd --get-active-zones"
@@ -81,4 +82,4 @@ def _names(os_info: JSON) -> list[str]:
         return []
     like = os_info.get("id_like")
     named = [os_info.get("id"), *(like if isinstance(like, list) else [like])]
-    return [word for name in named if isinstance(name, str) for word in name.split()]
+    return [part for name in named if isinstance(name, str) for part in name.split()]

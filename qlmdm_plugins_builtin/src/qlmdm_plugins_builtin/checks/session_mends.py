@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from qlmdm_core.api import JSON
+from qlmdm_plugins_builtin.checks._values import plain_path
 
 Session = Mapping[str, JSON]
 
@@ -72,12 +73,6 @@ _SCHEMAS: Mapping[str, _Schemas] = {
 }
 
 
-def _path(reported: JSON, usual: str) -> str:
-    """A path to type. A client's report is not to be trusted in an administrator's shell."""
-    plain = isinstance(reported, str) and re.match(r"/[\w./-]{1,200}\Z", reported, re.ASCII)
-    return str(reported) if plain else usual
-
-
 def mend_lock(session: Session, max_delay: float) -> str:
     """The command (or the setting) that makes this session lock in time; empty if not known."""
     locker = session.get("locker")
@@ -134,7 +129,7 @@ def _xfce(settings: Mapping[str, JSON], seconds: int) -> str:
     if not settings:
         return "start xfce4-screensaver, and let it start with the desktop"
     for reported, value in settings.items():
-        name = _path(reported, "")
+        name = plain_path(reported, "")
         if name.endswith("/enabled") and str(value).lower() not in ("true", "1"):
             return write(name, "bool", "true")
     lock = str(settings.get("/lock/saver-activation/delay", "0"))
@@ -170,7 +165,7 @@ def _swayidle(_settings: Mapping[str, JSON], seconds: int) -> str:
 
 
 def _hypridle(settings: Mapping[str, JSON], seconds: int) -> str:
-    where = _path(settings.get("config"), "~/.config/hypr/hypridle.conf")
+    where = plain_path(settings.get("config"), "~/.config/hypr/hypridle.conf")
     return (
         f"put into {where}: general {{ lock_cmd = pidof hyprlock || hyprlock }} "
         f"listener {{ timeout = {seconds}, on-timeout = loginctl lock-session }}"
@@ -243,7 +238,7 @@ def _seats(value: Mapping[str, JSON]) -> list[tuple[str, Mapping[str, JSON]]]:
 
 
 def _mend_file(seat: str, key: str, source: JSON) -> str:
-    where = _path(source, "/etc/lightdm/lightdm.conf")
+    where = plain_path(source, "/etc/lightdm/lightdm.conf")
     if where.startswith("/usr/") and re.match(r"seat[\w-]{0,40}\Z", seat, re.ASCII):
         # The next upgrade would write it anew.
         return (
