@@ -9,6 +9,7 @@ import releases
 from debian import BOOKWORM, TRIXIE
 from disks import Disks
 from machine import Machine, Recipe
+from pools import ENCRYPTION, POOLS
 from system import (
     GUEST,
     LATITUDE,
@@ -187,20 +188,9 @@ def _zfs_on_luks(m: Machine) -> None:
     disks.pseudo("/", "tank/root", "zfs")
     disks.mount(disks.part(disk, 2), "/boot")
     disks.write()
-    argv = (
-        "zfs",
-        "get",
-        "-H",
-        "-p",
-        "-t",
-        "filesystem,volume",
-        "-o",
-        "name,property,value",
-        "encryption,keystatus",
-    )
-    m.command(argv, stderr="bad property list: invalid property 'encryption'\n", returncode=2)
+    m.command(ENCRYPTION, stderr="bad property list: invalid property 'encryption'\n", returncode=2)
     m.command(
-        ("zpool", "status", "-LP"),
+        POOLS,
         "  pool: tank\n state: ONLINE\nconfig:\n\n\tNAME STATE READ WRITE CKSUM\n"
         "\ttank ONLINE 0 0 0\n\t  /dev/dm-0 ONLINE 0 0 0\n\nerrors: No known data errors\n",
     )
