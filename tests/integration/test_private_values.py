@@ -284,7 +284,9 @@ def test_setting_up_again_changes_the_keepers_and_clients_follow(
         said: list[str] = []
         now = datetime.now(timezone.utc)
         set_up(answers, site.server.settings_file, now=now, say=said.append)
-        assert "root document: version 2, with 1 secret-keepers" in said
+        assert "root document: version 2, with other keys of secret-keepers" in said
+        (new,) = read_keepers([str(other.file)])
+        assert f"secret-keeper: {new.fingerprint}" in said
         site.cycle()
         sealed = site.report()["who"]["value"]["sealed"]
         assert other.read(sealed)["parts"]["/user"] == CANARY
@@ -313,7 +315,7 @@ def test_setting_up_again_with_a_renewed_key_hands_it_to_the_clients(
     assert not any("secret-keepers" in line for line in said), "the file is as it was"
     keeper.file.write_text(keeper.gpg("--armor", "--export", "kay"))
     set_up(answers, site.server.settings_file, now=now, say=said.append)
-    assert "root document: version 2, with 1 secret-keepers" in said
+    assert "root document: version 2, with other keys of secret-keepers" in said
     before = site.report()["who"]["value"]["sealed"]
     site.cycle()
     sealed = site.report()["who"]["value"]["sealed"]

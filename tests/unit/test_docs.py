@@ -70,6 +70,13 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert missing == []
 
 
+def test_the_machines_that_documents_name_exist() -> None:
+    text = (ROOT / "docs/recordings.md").read_text(encoding="utf-8")
+    named = re.findall(r"(?:expect|record_vm)\.py ([a-z][\w.-]+)", text)
+    assert len(named) >= 2
+    assert [name for name in named if not (ROOT / "tests/machines" / name).is_dir()] == []
+
+
 def test_the_commands_that_documents_show_exist() -> None:
     pyproject = (ROOT / "qlmdm_core/pyproject.toml").read_text()
     scripts = set(re.findall(r"^(qlmdm-[a-z-]+) = ", pyproject, re.MULTILINE))

@@ -13,6 +13,7 @@ exit status: 0 nothing differs (or was written), 1 something does, 2 usage
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,10 @@ def main() -> int:
     if args.index or args.check_index:
         return index.update(args.folder, check=args.check_index)
     found = {machine.path.name: machine for machine in corpus.machines(args.folder)}
-    if unknown := set(args.names) - set(found):
-        parser.error(f"no such machine in {args.folder}: {', '.join(sorted(unknown))}")
+    for unknown in sorted(set(args.names) - set(found)):
+        near = difflib.get_close_matches(unknown, found, 3)
+        meant = f"; did you mean {' or '.join(near)}?" if near else ""
+        parser.error(f"no such machine in {args.folder}: {unknown}{meant}")
     collectors = corpus.Collectors()
     differing = [
         name
@@ -57,6 +60,7 @@ def _same(machine: corpus.Machine, reported: Any, args: argparse.Namespace) -> b
     try:
         expected: Any = machine.expected()
     except FileNotFoundError:
+        print(f"{machine}: new: it has no expected.json yet")
         expected = {"collectors": {}, "failures": []}
     kept = expected["collectors"] if args.only else {}
     whole = {

@@ -115,4 +115,6 @@ def _say(reason: object) -> str:
         return f"its certificate is not to be trusted: {reason.verify_message}"
     if isinstance(reason, TimeoutError):
         return "no answer in time"
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror  # without "[Errno -2]"
     return str(reason) or type(reason).__name__

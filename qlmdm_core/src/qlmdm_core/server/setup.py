@@ -64,7 +64,8 @@ class Answers:
         (),
         "Files with the public keys (gpg --armor --export) of the secret-keepers: what is private, "
         "such as a location, is encrypted to each of them on the client, and the server can't "
-        "read it. Keep their secret keys off the server. Setting up again changes the list.",
+        "read it. Keep their secret keys off the server. Setting up again with others changes "
+        "the list; without any it stays as it is.",
     )
 
     def __post_init__(self) -> None:
@@ -165,11 +166,13 @@ def _trust(
         rootdoc.load(document, verifier)
         store.put_root(RootDocument(version=1, document=document))
         say(f"root document: version 1, valid for {settings.root_expires_after / 86400:.0f} days")
+        _tell_keepers(keepers, say)
     root = crypto.newest_root(store, verifier)
     # Their certificates are compared, too: a renewed key has the fingerprint that it had.
     if keepers and set(keepers) != set(root.keeper_keys()):
         root = _change_keepers(settings, store, root, keepers, now)
-        say(f"root document: version {root.version}, with {len(keepers)} secret-keepers")
+        say(f"root document: version {root.version}, with other keys of secret-keepers")
+        _tell_keepers(keepers, say)
     path = crypto.online_key_path(settings)
     if not os.path.exists(path):
         home = role_home(settings, "online")
@@ -229,6 +232,11 @@ def _sign_root(settings: ServerSettings, root: Root, fingerprint: str) -> bytes:
     with GpgSigner(role_home(settings, "root"), fingerprint) as signer:
         sig = signer.sign(text.encode("ascii"))
     return SignedText(text=text, sigs=(sig,)).pack()
+
+
+def _tell_keepers(keepers: Sequence[PublicKey], say: Callable[[str], None]) -> None:
+    for key in keepers:
+        say(f"secret-keeper: {key.fingerprint}")
 
 
 def _change_keepers(
