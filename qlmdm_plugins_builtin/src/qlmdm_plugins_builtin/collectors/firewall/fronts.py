@@ -7,6 +7,7 @@ what is left where those can't be read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from qlmdm_core import Host
 from qlmdm_plugins_builtin.collectors.firewall import frontends, service
@@ -98,22 +99,40 @@ def _interfaces(zones: Sequence[frontends.Zone]) -> list[str]:
 
 def _zones_one_by_one(host: Host) -> list[frontends.Zone]:
     """The active zones and the default one, by the questions that every version answers."""
+    # Without a zone's name, it is the default one.
+    listed = frontends.parse_zones(_said(host, "--list-all"))
+    if len(listed) == 1:
+        return [replace(listed[0], default=True)]
     active = frontends.parse_zones(_said(host, "--get-active-zones"))
     default = _said(host, "--get-default-zone").strip()
     if len(default.split()) != 1 or default == "running":  # a recording of --state alone
         default = ""
     names = dict.fromkeys([zone.name for zone in active] + ([default] if default else []))
     interfaces = {zone.name: zone.interfaces for zone in active}
+    zones = [_zone(host, name) for name in names]
     return [
-        frontends.Zone(
-            name,
-            default=name == default,
-            active=name in interfaces,
-            target=_target(host, name),
-            interfaces=interfaces.get(name, ()),
+        replace(
+            zone,
+            default=zone.name == default,
+            active=zone.name in interfaces,
+            interfaces=interfaces.get(zone.name, ()),
         )
-        for name in names
+        for zone in zones
     ]
+
+
+def _zone(host: Host, name: str) -> frontends.Zone:
+    """One zone, by whichever question about it is answered."""
+    for question in (
+        (f"--zone={name}", "--list-all"),
+        ("--list-all", f"--zone={name}"),
+        ("--zone", name, "--list-all"),
+        (f"--info-zone={name}",),
+    ):
+        listed = frontends.parse_zones(_said(host, *question))
+        if len(listed) == 1 and listed[0].name == name and listed[0].target is not None:
+            return listed[0]
+    return frontends.Zone(name, target=_target(host, name))
 
 
 def _target(host: Host, zone: str) -> str | None:

@@ -86,6 +86,10 @@ def ask_iptables(host: Host, family: str) -> Rules:
             (program, "-S", "INPUT"),
             (program, "-n", "-v", "-L"),
             (program, "-L"),
+            # The same table by its name, and the program by the name of its kind.
+            (program, "-t", "filter", "-n", "-v", "-L"),
+            (f"{program}-nft-save",),
+            (f"{program}-nft", "-S"),
         ),
     )
 
