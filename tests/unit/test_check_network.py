@@ -246,9 +246,10 @@ def test_a_place_that_only_keepers_can_read_is_told(
 
 
 def test_a_missing_place_says_why_and_what_to_do() -> None:
-    message = location({"state": "off", "reason": "not turned on"}, REQUIRED).message
-    assert "not turned on" in message
-    assert "enabled: true" in message
+    verdict = location({"state": "off", "reason": "not turned on"}, REQUIRED)
+    assert "not turned on" in verdict.message
+    assert "enabled: true" in verdict.message
+    assert verdict.evidence == {"state": "off", "reason": "not turned on"}
     assert location({"state": "unknown", "reason": "no card"}).message == "no card"
 
 

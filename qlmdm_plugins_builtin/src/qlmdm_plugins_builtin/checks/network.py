@@ -188,7 +188,8 @@ def judge_location(required: bool, client: ClientView, now: datetime) -> Verdict
             return PASS
         message = f"the machine does not say where it is: {_reason(value)}. Turn it on in the "
         message += "client's settings, plugins: geolocation: enabled: true"
-        return Verdict(state="fail", message=message)
+        evidence = {"state": state, "reason": _reason(value)}
+        return Verdict(state="fail", message=message, evidence=evidence)
     if state == "located" and "sealed" in value:
         # The client encrypts where it is, and leaves the state.
         if isinstance(value["sealed"], str) and value["sealed"]:

@@ -26,8 +26,17 @@ def _deep(levels: int) -> JSON:
 
 
 ODD: tuple[JSON, ...] = (
-    *(None, True, False, 0, -1, 1e300, 1 << 70),
-    *("", "0", "x" * 100_000, "\0\x1b[2J\r\n\u202e", "2026-13-45T99:99:99Z"),
+    *(None, True, False, 0, -1, 1e300),
+    *(1 << 38, 1 << 70),  # as seconds, after the year 9999; more than 64 bits
+    *(
+        "",
+        "0",
+        "\N{SUPERSCRIPT TWO}",
+        "9" * 5000,
+        "x" * 100_000,
+        "\0\x1b[2J\r\n\u202e",
+        "2026-13-45T99:99:99Z",
+    ),
     *([], [None], ["x"], [{}], [[]], [{"x": None}], {}, {"x": None}, {"x": {}}, {"": []}),
     _deep(12),
 )
