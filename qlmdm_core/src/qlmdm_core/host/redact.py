@@ -68,13 +68,14 @@ def redact(text: str) -> str:
     """
     if "PRIVATE KEY" in text:
         text = _KEY_BLOCK.sub(rf"\1\n{REDACTED}\n\2", text)
+    # First what is found by its own look: it leaves a word, which may be the rest's to find.
+    text = _OLD_CRYPT.sub(rf"\1{REDACTED}", _CRYPT.sub(REDACTED, text))
+    text = _IN_URL.sub(rf"\1:{REDACTED}@", text)
     text = _AUTHORIZATION.sub(rf"\1{REDACTED}", text)
     text = _ASSIGNED.sub(_hide_value, text)
-    text = _IN_URL.sub(rf"\1:{REDACTED}@", text)
     text = _IN_QUERY.sub(rf"\1{REDACTED}", text)
     text = _SSH_KEY.sub(rf"\1{REDACTED}", text)
-    text = _FINGERPRINT.sub(REDACTED, text)
-    return _OLD_CRYPT.sub(rf"\1{REDACTED}", _CRYPT.sub(REDACTED, text))
+    return _FINGERPRINT.sub(REDACTED, text)
 
 
 def _hide_value(found: re.Match[str]) -> str:
