@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
-from qlmdm_core.api import PASS, AuditCheck, ClientView, Verdict
+from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
 from qlmdm_plugins_builtin.checks._values import not_understood, unknown_for
 from qlmdm_plugins_builtin.policy import DAY, Policy
 
@@ -55,27 +56,29 @@ def judge_secure_boot(required: bool, client: ClientView, now: datetime) -> Verd
         key: value.get(key)
         for key in ("state", "reason", "firmware", "setup_mode", "shim_validates", "lockdown")
     }
-    if state == "not_available":
-        mend = (
-            "If it can start by UEFI, reinstall it so, with Secure Boot on; "
-            "else replace it, or leave it out by its tags"
-        )
+    return Verdict(state="fail", message=_message(value), evidence=evidence)
+
+
+def _message(value: Mapping[str, JSON]) -> str:
+    """What is wrong with a machine that starts anything, and what to do there."""
+    if value.get("state") == "not_available":
         reason = value.get("reason")
         why = reason[:200] if isinstance(reason, str) and reason else "it has no UEFI"
-        message = f"Secure Boot is not available: {why}. {mend}"
-    elif value.get("secure_boot") is True and value.get("shim_validates") is False:
-        message = (
+        return (
+            f"Secure Boot is not available: {why}. If it can start by UEFI, reinstall it so, with "
+            "Secure Boot on; else replace it, or leave it out by its tags"
+        )
+    if value.get("secure_boot") is True and value.get("shim_validates") is False:
+        return (
             "Secure Boot is on, but shim lets everything through. "
             "Turn its validation on: sudo mokutil --enable-validation, and restart"
         )
-    elif value.get("setup_mode") is True:
-        message = (
+    if value.get("setup_mode") is True:
+        return (
             "Secure Boot is off, and the firmware has no keys. Restore the factory's keys and turn "
             "it on in the firmware's settings: sudo systemctl reboot --firmware-setup"
         )
-    else:
-        message = (
-            "Secure Boot is off. Turn it on in the firmware's settings: "
-            "sudo systemctl reboot --firmware-setup"
-        )
-    return Verdict(state="fail", message=message, evidence=evidence)
+    return (
+        "Secure Boot is off. Turn it on in the firmware's settings: "
+        "sudo systemctl reboot --firmware-setup"
+    )
