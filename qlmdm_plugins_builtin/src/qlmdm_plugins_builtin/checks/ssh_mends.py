@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from qlmdm_core.api import JSON, ClientView
 
 _OPENRC = frozenset({"alpine", "artix", "gentoo", "postmarketos"})
-_SYSV = frozenset({"devuan", "mx", "slackware"})
+_SYSV = frozenset({"devuan", "mx"})
 _OPENSUSE = frozenset({"opensuse", "opensuse-leap", "opensuse-tumbleweed", "sled", "sles", "suse"})
+_NIXOS = {
+    "root": 'services.openssh.settings.PermitRootLogin to "prohibit-password"',
+    "people": "services.openssh.settings.PasswordAuthentication and KbdInteractiveAuthentication "
+    "to false",
+}
 _DEBIAN = frozenset({"debian", "ubuntu"})
 
 
@@ -23,6 +28,10 @@ def mend_ssh(who: str, *, in_block: bool, client: ClientView) -> str:
         if who == "root"
         else "PasswordAuthentication no and KbdInteractiveAuthentication no"
     )
+    if "nixos" in _distribution(client):
+        # Its sshd_config is made from this, and can't be edited.
+        where = "the Match block of services.openssh.extraConfig" if in_block else _NIXOS[who]
+        return f"Change {where} in configuration.nix, then: sudo nixos-rebuild switch"
     reload = _reload(client)
     if in_block:
         return f"Put {lines} into that Match block, then{reload}"
@@ -46,9 +55,11 @@ def _reload(client: ClientView) -> str:
         return f": {become} rc-service sshd reload"
     if not known and "void" in names:
         return ": sudo sv hup sshd"
+    if not known and "slackware" in names:
+        return ": sudo /etc/rc.d/rc.sshd restart"
     debian = bool({"ssh.service", "ssh.socket"} & known) or (not known and names & _DEBIAN)
     if not known and names & _SYSV:
-        return f": sudo service {'ssh' if debian or 'slackware' not in names else 'sshd'} reload"
+        return ": sudo service ssh reload"
     return f": sudo systemctl reload {'ssh' if debian else 'sshd'}"
 
 
