@@ -326,3 +326,34 @@ def test_warnings_about_broken_tables_are_no_values() -> None:
 @pytest.mark.parametrize("line", ["\tSerial Number: x", "Handle 0x1, DMI type 1", "x" * 50_000])
 def test_long_outputs_are_read_in_one_pass(line: str) -> None:
     assert len(dmidecode.parse(f"{line}\n" * (20_000 if len(line) < 99 else 20))) <= 1
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["dmidecode", "--type", "1,2,3"],
+        ["dmidecode", "-t", "0", "-t", "1", "-t", "2", "-t", "3"],
+        ["/usr/sbin/dmidecode", "-q", "-t", "bios", "-t", "system"],
+    ],
+)
+def test_types_as_people_name_them(tmp_path: Path, argv: list[str]) -> None:
+    text = "Handle 0x0007, DMI type 1, 27 bytes\nSystem Information\n\tProduct Name: Slab 3\n"
+    value = collect(RecordedMachine(tmp_path).command(argv, text))
+    assert (value["state"], value["product"]) == ("available", "Slab 3")
+
+
+def test_serial_alone_is_something(tmp_path: Path) -> None:
+    built = RecordedMachine(tmp_path).command(["dmidecode", "-s", "system-serial-number"], "Q7\n")
+    value = collect(built)
+    assert (value["state"], value["serial"]) == ("available", "Q7")
+
+
+def test_folder_that_the_one_in_sys_class_leads_to(tmp_path: Path) -> None:
+    built = RecordedMachine(tmp_path)
+    built.file("/sys/devices/virtual/dmi/id/product_name", "Slab 3\n")
+    value = collect(built)
+    assert (value["state"], value["product"], value["sources"]) == (
+        "available",
+        "Slab 3",
+        ["sysfs"],
+    )

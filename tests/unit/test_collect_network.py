@@ -487,6 +487,7 @@ def test_long_outputs_are_read_in_one_pass(line: str) -> None:
         _interface_tools.parse_nmcli,
         _interface_tools.parse_nmcli_table,
         _interface_tools.parse_nmcli_connections,
+        _interface_tools.parse_iw_dev,
         _interface_tools.parse_iwconfig,
         _interface_tools.parse_hostname,
     ):
@@ -563,6 +564,7 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
         _interface_tools.parse_nmcli,
         _interface_tools.parse_nmcli_table,
         _interface_tools.parse_nmcli_connections,
+        _interface_tools.parse_iw_dev,
         _interface_tools.parse_iwconfig,
         _interface_tools.parse_hostname,
     ):
@@ -587,3 +589,43 @@ def test_any_json_is_read_without_an_error(value: JSON) -> None:
     ip_addresses.list_addresses(_interfaces.parse_ip(json.dumps([value])))
     ip_addresses.parse_route(json.dumps([value]))
     ip_addresses.parse_route(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["nmcli", "d"], "DEVICE TYPE STATE CONNECTION\nacme0 wifi connected --\n"),
+        (["nmcli", "dev", "status"], "DEVICE TYPE STATE CONNECTION\nacme0 wifi connected --\n"),
+        (["nmcli", "-t", "dev"], "acme0:wifi:connected:One\\:two\n"),
+        (["nmcli", "-f", "DEVICE,TYPE,STATE,CONNECTION", "device"], "acme0  wifi  connected --\n"),
+        (["nmcli", "con", "show"], "NAME  UUID  TYPE  DEVICE\nAt home  77aa  wifi  acme0\n"),
+        (["iw", "dev"], "phy#0\n\tInterface acme0\n\t\tifindex 3\n\t\taddr 00:16:3e:00:00:07\n"),
+    ],
+)
+def test_tools_are_known_by_what_people_type(tmp_path: Path, argv: list[str], text: str) -> None:
+    value = network_devices.collect(RecordedMachine(tmp_path).command(argv, text).host())
+    assert [(d["name"], d["kind"], d["physical"]) for d in value["devices"]] == [
+        ("acme0", "wifi", True)
+    ]
+
+
+def test_links_alone_are_devices_and_no_addresses(tmp_path: Path) -> None:
+    text = "2: eth0: <BROADCAST,UP,LOWER_UP> mtu 1500 state UP mode DEFAULT\n"
+    text += "    link/ether 52:54:00:aa:bb:cc brd ff:ff:ff:ff:ff:ff\n"
+    machine = RecordedMachine(tmp_path).command(["ip", "link", "show"], text)
+    assert network_devices.collect(machine.host())["devices"][0]["mac"] == "52:54:00:aa:bb:cc"
+    assert ip_addresses.collect(machine.host())["state"] == "unknown"
+
+
+def test_interfaces_that_only_their_counters_tell_of(tmp_path: Path) -> None:
+    text = "Inter-|   Receive  |  Transmit\n face |bytes packets|bytes packets\n"
+    text += "    lo: 7 7 7 7\n  eth0: 9 9 9 9\nveth7f: 1 1 1 1\n"
+    machine = RecordedMachine(tmp_path).file("/proc/net/dev", text)
+    found = {d["name"]: d["physical"] for d in network_devices.collect(machine.host())["devices"]}
+    assert found == {"lo": False, "eth0": True, "veth7f": False}
+
+
+@pytest.mark.parametrize("name", ["dev", "d"])
+def test_addresses_by_nmcli_cut_short(tmp_path: Path, name: str) -> None:
+    machine = RecordedMachine(tmp_path).command(["nmcli", name, "show"], NMCLI)
+    assert ip_addresses.collect(machine.host())["addresses"]

@@ -169,3 +169,26 @@ def test_settings_alone_are_left_over_only_where_systemd_knows_no_unit(
         machine.command(argv, f"LoadState={load}\nActiveState=inactive\nSubState=dead\n")
     value = prey.collect(machine.host())
     assert (value["state"], value["registered"]) == (state, False if state == "unknown" else None)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["systemctl", "show", "prey-agent"],
+        ["systemctl", "show", "prey-agent.service"],
+        ["systemctl", "show", "--property", "ActiveState", "prey-agent"],
+        ["systemctl", "show", "--property=ActiveState", "prey-agent"],
+    ],
+)
+def test_unit_that_somebody_asked_for_in_other_words(tmp_path: Path, argv: list[str]) -> None:
+    built = RecordedMachine(tmp_path).file("/usr/lib/prey/bin/prey", "")
+    built.command(argv, "LoadState=loaded\nActiveState=active\n")
+    assert prey.collect(built.host())["state"] == "running"
+
+
+def test_settings_that_the_uninstaller_left_are_no_prey(tmp_path: Path) -> None:
+    built = RecordedMachine(tmp_path).file("/etc/prey/prey.conf", "device_key =\n")
+    built.command(
+        ["systemctl", "show", "prey-agent"], "LoadState=not-found\nActiveState=inactive\n"
+    )
+    assert prey.collect(built.host())["state"] == "absent"

@@ -105,6 +105,18 @@ def parse_nmcli_connections(text: str) -> list[Interface]:
     return list(found.values())
 
 
+def parse_iw_dev(text: str) -> list[Interface]:
+    """The wireless interfaces that `iw dev` prints, with the addresses that they use."""
+    found: list[Interface] = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 2 and words[0] == "Interface":
+            found.append(Interface(name=words[1], info_kind="wifi"))
+        elif len(words) == 2 and words[0] == "addr" and found:
+            found[-1] = replace(found[-1], mac=clean_mac(words[1]))
+    return found
+
+
 def parse_iwconfig(text: str) -> list[Interface]:
     """The wireless interfaces that `iwconfig` prints; the others have "no wireless extensions"."""
     lines = text.splitlines()

@@ -22,6 +22,7 @@ from ._interface_model import (
 from ._interface_tools import (
     parse_hostname,
     parse_ifconfig,
+    parse_iw_dev,
     parse_iwconfig,
     parse_nmcli,
     parse_nmcli_connections,
@@ -180,15 +181,26 @@ def read(host: Host, *, links_only: bool = False) -> tuple[list[Interface], str,
         (["ip", "a"], parse_ip),
         (["ifconfig", "-a"], parse_ifconfig),
         (["ifconfig"], parse_ifconfig),
-        (["nmcli", "device", "show"], parse_nmcli),
     ]
+    # nmcli takes its words cut short; a replay knows them only as they were typed.
+    names = ("device", "dev", "d")
+    questions += [(["nmcli", name, "show"], parse_nmcli) for name in names]
     if links_only:
+        questions.append((["ip", "link", "show"], parse_ip))
+        columns = ["-f", "DEVICE,TYPE,STATE,CONNECTION"]
         questions += [
-            (["nmcli", "device"], parse_nmcli_table),
-            (["nmcli", "-f", "all", "connection"], parse_nmcli_connections),
-            (["nmcli", "connection"], parse_nmcli_connections),
-            (["iwconfig"], parse_iwconfig),
+            (["nmcli", *fields, name, *status], parse_nmcli_table)
+            for fields in ([], columns)
+            for name in names
+            for status in ([], ["status"])
         ]
+        questions += [
+            (["nmcli", *fields, name, *show], parse_nmcli_connections)
+            for fields in (["-f", "all"], [], ["-f", "ALL"])
+            for name in ("connection", "con", "c")
+            for show in ([], ["show"])
+        ]
+        questions += [(["iw", "dev"], parse_iw_dev), (["iwconfig"], parse_iwconfig)]
     else:
         questions += [(["hostname", "-I"], parse_hostname)]
     for argv, parse in questions:
@@ -199,7 +211,19 @@ def read(host: Host, *, links_only: bool = False) -> tuple[list[Interface], str,
             problem = problem or result.why
     if not links_only and (interfaces := _one_by_one(host)):
         return interfaces, "ip", ""
+    if links_only and (interfaces := _by_procfs(host)):
+        return interfaces, "/proc/net/dev", ""
     return [], "", problem or "neither ip nor ifconfig nor nmcli is installed"
+
+
+def _by_procfs(host: Host) -> list[Interface]:
+    """The names of the interfaces, where even sysfs tells nothing (proc(5))."""
+    try:
+        lines = host.read("/proc/net/dev", max_bytes=64 << 10).splitlines()
+    except OSError:
+        return []
+    names = [line.partition(":")[0].strip() for line in lines if ":" in line and "|" not in line]
+    return [Interface(name=name) for name in names if name and " " not in name]
 
 
 def _one_by_one(host: Host) -> list[Interface]:

@@ -15,7 +15,20 @@ from ._dmi import CHASSIS, VIRTUAL, chassis_number, clean, is_portable, is_virtu
 
 SYSFS = "/sys/class/dmi/id"
 DEVICE_TREE = ("/proc/device-tree", "/sys/firmware/devicetree/base")
+SYSFS_DEVICE = "/sys/devices/virtual/dmi/id"
+"""Where the former leads to."""
 TIMEOUT = 10.0
+_ASKED = [
+    ["dmidecode", *words]
+    for words in (
+        *(["-t", "0,1,2,3"], [], ["-t", "bios,system,baseboard,chassis"], ["-t", "system"]),
+        # Asked where none of those is there: on a machine that somebody wrote down by hand.
+        *(["-t", "1"], ["-t", "1,2,3"], ["-t", "0,1,3"], ["-t", "1,3"], ["-t", "0,1"]),
+        *(["-t", "0", "-t", "1", "-t", "2", "-t", "3"], ["-t", "system", "-t", "chassis"]),
+        *(["-t", "system", "-t", "bios"], ["-t", "bios", "-t", "system"]),
+        ["-t", "bios", "-t", "system", "-t", "baseboard", "-t", "chassis"],
+    )
+]
 """Seconds: broken tables make dmidecode slow."""
 
 # Our name, the file in sysfs, DMI type and key of dmidecode(8), keyword of `dmidecode -s`.
@@ -39,7 +52,7 @@ FIELDS: tuple[tuple[str, str, int, str, str], ...] = (
 )
 WANTED = ("manufacturer", "product", "serial", "uuid")
 """What dmidecode is asked for, where sysfs doesn't have it."""
-TELLING = ("manufacturer", "product", "board_product", "chassis")
+TELLING = ("manufacturer", "product", "serial", "board_product", "chassis")
 """Without one of these it isn't known what the machine is."""
 
 _TITLES = {
@@ -135,9 +148,10 @@ def read_sysfs(host: Host) -> tuple[dict[str, str], list[str], list[str]]:
     found: dict[str, str] = {}
     seen: list[str] = []
     refused: list[str] = []
+    folder = SYSFS if host.exists(SYSFS) else SYSFS_DEVICE
     for name, file, *_ in FIELDS:
         try:
-            text = host.read(f"{SYSFS}/{file}", max_bytes=4096)
+            text = host.read(f"{folder}/{file}", max_bytes=4096)
         except PermissionError:
             refused.append(name)
             continue
@@ -154,8 +168,7 @@ def read_dmidecode(host: Host) -> tuple[dict[str, str], str, bool]:
     problem, ran = "", False
     # Numbers: dmidecode(8) takes no list of keywords ("Invalid type keyword"), though people
     # who wrote down what it printed named their command so.
-    types = ("0,1,2,3", "", "bios,system,baseboard,chassis", "system")
-    for argv in [["dmidecode", *(["-t", name] if name else [])] for name in types]:
+    for argv in _ASKED:
         result = host.run(argv, timeout=TIMEOUT)
         if has_no_tables(result.stdout + result.stderr):
             return {}, "", True
@@ -191,7 +204,7 @@ def _without_tables(
         return "not_available", "the machine has a device tree and no DMI tables", told
     if no_tables or (host.exists("/sys/class") and not host.exists("/sys/class/dmi")):
         return "not_available", "the machine has no DMI tables", told
-    if host.exists(SYSFS):
+    if host.exists(SYSFS) or host.exists(SYSFS_DEVICE):
         return "unknown", "the DMI tables hold placeholders only", told
     return "unknown", problem or "no source of DMI tables can be read", told
 

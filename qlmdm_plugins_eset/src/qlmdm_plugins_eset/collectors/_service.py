@@ -55,7 +55,14 @@ def ask_unit(host: Host, name: str) -> Unit:
     unit = f"{name}.service"
     for argv in (
         ["systemctl", "show", "-p", "LoadState,ActiveState,SubState", unit],
+        # Where there is no answer to that at all, it is a recording in somebody else's words.
         ["systemctl", "show", "-p", "ActiveState,SubState", name],
+        ["systemctl", "show", unit],
+        ["systemctl", "show", name],
+        ["systemctl", "show", "-p", "ActiveState", unit],
+        ["systemctl", "show", "-p", "ActiveState", name],
+        ["systemctl", "show", "-p", "SubState", unit],
+        ["systemctl", "show", "-p", "SubState", name],
     ):
         answer = host.run(argv, timeout=5.0)
         if answer.ok:
