@@ -137,6 +137,21 @@ def test_only_what_is_due_is_done(agent: Agent) -> None:
     assert agent.wire.requests == ["/qlmdm/v1/update"]
 
 
+def test_now_means_the_collectors_that_run_once_an_hour_too(agent: Agent) -> None:
+    machine = agent.folder / "machine"
+    machine.joinpath("files/etc/passwd").write_text("ada:x:1000:1000::/:/bin/sh\n")
+    agent.now()
+    machine.joinpath("files/etc/passwd").write_text("bob:x:1000:1000::/:/bin/sh\n")
+    agent.link(polled_at=0.0, collected_at=0.0)
+    (agent.state / "due").unlink()
+    agent.run("--replay", str(machine))
+    (user,) = agent.stored()["accounts"]["value"]["users"]
+    assert user["name"] == "ada", "an hour has not passed"
+    agent.now()
+    (user,) = agent.stored()["accounts"]["value"]["users"]
+    assert user["name"] == "bob"
+
+
 def test_the_next_moment_is_the_clients_own(agent: Agent) -> None:
     agent.now()
     written, due = map(float, (agent.state / "due").read_text().split())

@@ -101,10 +101,12 @@ def collect_to_spool(
     spool: Spool,
     *,
     only: Collection[str] | None = None,
+    everything: bool = False,
     replay: str | None = None,
     now: Callable[[], float] = time.time,
 ) -> tuple[Entry, Outcome]:
-    """Run what is due (or named) and store one record; the caller holds the cycle lock.
+    """Run what is due (or named, or everything) and store one record; the caller holds the
+    cycle lock.
 
     Raises `SpoolError` if it can't be stored; then everything is due again. Raises
     `UsageError` if a name in `only` does not exist; then nothing is stored.
@@ -118,7 +120,7 @@ def collect_to_spool(
     outcome = collect(
         loaded,
         only=only,
-        due=lambda descriptor: privacy.allows(descriptor) and history.is_due(descriptor),
+        due=lambda d: privacy.allows(d) and (everything or history.is_due(d)),
         make_host=host_maker(replay, memory=state.memory_folder()),
     )
     check_names(outcome)

@@ -101,7 +101,7 @@ class Cycle:
         if poll and not away:
             problem = self._poll(begun)
         if collect:
-            self._collect(begun)
+            self._collect(begun, everything=now)
         if not away and problem is None:
             problem = self._submit()
         self._write_due()
@@ -123,12 +123,14 @@ class Cycle:
             return str(error)
         return None
 
-    def _collect(self, now: float) -> None:
+    def _collect(self, now: float, *, everything: bool) -> None:
         """Collectors may take minutes; imported here, since most cycles only poll."""
         from qlmdm_core.client.collect import collect_to_spool
 
         with open_spool(self._state, self._core) as spool:
-            collect_to_spool(self._state, self._loaded, spool, replay=self._replay)
+            collect_to_spool(
+                self._state, self._loaded, spool, everything=everything, replay=self._replay
+            )
         self._link.remember(collected_at=now)
 
     def _submit(self) -> str | None:
