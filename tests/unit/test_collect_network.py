@@ -629,3 +629,20 @@ def test_interfaces_that_only_their_counters_tell_of(tmp_path: Path) -> None:
 def test_addresses_by_nmcli_cut_short(tmp_path: Path, name: str) -> None:
     machine = RecordedMachine(tmp_path).command(["nmcli", name, "show"], NMCLI)
     assert ip_addresses.collect(machine.host())["addresses"]
+
+
+def test_the_scope_that_ip_prints_is_the_kernels(tmp_path: Path) -> None:
+    text = "2: eth0: <BROADCAST,UP,LOWER_UP> mtu 1500 state UP\n"
+    text += "    inet 169.254.8.8/16 scope global eth0\n"
+    text += "    inet6 fe80::a/64 scope global\n    inet6 fe80::b/64 scope link\n"
+    value = ip_addresses.collect(RecordedMachine(tmp_path).command(["ip", "addr"], text).host())
+    assert listed(value, "addresses") == ["fe80::a"]
+    assert listed(value, "link_local") == ["169.254.8.8", "fe80::b"]
+
+
+def test_tools_that_print_no_scope_are_corrected(tmp_path: Path) -> None:
+    text = "GENERAL.DEVICE: eth0\nIP4.ADDRESS[1]: 10.1.2.3/8\nIP6.ADDRESS[1]: fe80::c/64\n"
+    machine = RecordedMachine(tmp_path).command(["nmcli", "device", "show"], text)
+    value = ip_addresses.collect(machine.host())
+    assert listed(value, "addresses") == ["10.1.2.3"]
+    assert listed(value, "link_local") == ["fe80::c"]

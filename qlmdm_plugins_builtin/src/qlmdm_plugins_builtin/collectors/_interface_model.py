@@ -104,7 +104,10 @@ def is_random_mac(mac: str) -> bool:
 def make_address(
     local: str, length: str, *, scope: str, peer: str = "", marks: Sequence[str] = ()
 ) -> Address | None:
-    """An address if it is one; the scope of what can't be routed is corrected."""
+    """An address if it is one; the scope of what can't be routed is corrected.
+
+    But `ip` says "global" of an IPv6 address only where the kernel does, which knows best.
+    """
     try:
         parsed = ipaddress.ip_address(local.partition("%")[0])
     except ValueError:
@@ -114,7 +117,7 @@ def make_address(
         prefix = int(length)
     if parsed.is_loopback:
         scope = "host"
-    elif parsed.is_link_local:
+    elif parsed.is_link_local and (parsed.version == 4 or scope != "global"):
         scope = "link"
     return Address(
         address=str(parsed),

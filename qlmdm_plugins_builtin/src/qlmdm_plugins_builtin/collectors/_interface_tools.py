@@ -74,7 +74,7 @@ def parse_nmcli(text: str) -> list[Interface]:
             found[-1] = replace(found[-1], info_kind=value)
         elif re.fullmatch(r"IP[46]\.ADDRESS\[\d+\]", key):
             local, _, length = value.partition("/")
-            if address := make_address(local, length, scope="global"):
+            if address := make_address(local, length, scope=""):
                 found[-1] = with_address(found[-1], address)
     return found
 
@@ -126,7 +126,7 @@ def parse_iwconfig(text: str) -> list[Interface]:
 
 def parse_hostname(text: str) -> list[Interface]:
     """The addresses that `hostname -I` prints, on an interface without a name."""
-    addresses = [make_address(word, "", scope="global") for word in text.split()[:200]]
+    addresses = [make_address(word, "", scope="") for word in text.split()[:200]]
     known = tuple(address for address in addresses if address is not None)
     # One word that is no address, and this is something else.
     return [Interface(name="", addresses=known)] if known and None not in addresses else []
