@@ -85,6 +85,26 @@ def test_the_properties_of_one_unit(
     assert collect(machine.host())["state"] == state
 
 
+@pytest.mark.parametrize("option", ["-p ActiveState --value", "--value -p ActiveState"])
+def test_the_value_of_a_property_alone(tmp_path: Path, option: str) -> None:
+    machine = with_init(tmp_path).command(["systemctl", "show", *option.split(), "ssh"], "active\n")
+    assert collect(machine.host())["evidence"]["units"] == {
+        "ssh.service": {"active": "active", "enabled": ""}
+    }
+
+
+@pytest.mark.parametrize("mode", ["-T", "-G"])
+def test_sshd_may_have_been_told_which_file_it_reads(tmp_path: Path, mode: str) -> None:
+    machine = with_init(tmp_path).command(["systemctl", "is-active", "sshd"], "active\n")
+    machine.command(
+        ["/usr/sbin/sshd", mode, "-f", "/etc/ssh/sshd_config"],
+        "port 22\nusepam yes\npermitrootlogin yes\npasswordauthentication yes\n"
+        "kbdinteractiveauthentication no\nauthenticationmethods any\n",
+    )
+    value = collect(machine.host())
+    assert (value["password_login"], value["root_password_login"]) == (True, True)
+
+
 def test_a_unit_that_does_not_exist_is_no_answer(tmp_path: Path) -> None:
     machine = RecordedMachine(tmp_path)
     machine.command(

@@ -19,7 +19,13 @@ from qlmdm_plugins_builtin.collectors.sshd.accounts import (
     cases,
     visitors,
 )
-from qlmdm_plugins_builtin.collectors.sshd.config import Config, Setting, parse_lines, read
+from qlmdm_plugins_builtin.collectors.sshd.config import (
+    MAIN_FILES,
+    Config,
+    Setting,
+    parse_lines,
+    read,
+)
 from qlmdm_plugins_builtin.collectors.sshd.processes import Options
 
 Judge = Callable[[logins.Options], bool | None]
@@ -122,6 +128,9 @@ class _Sshd:
     def _ask(self, mode: str, more: Sequence[str]) -> dict[str, list[str]] | None:
         argv = [self._program, mode, *more, *self._options.as_arguments()]
         answer = self._host.run(argv, timeout=5.0)
+        if not answer.found and not self._options.file:
+            # The same, with the name of the file that it reads anyway; a recording may have it so.
+            answer = self._host.run([*argv, "-f", MAIN_FILES[0]], timeout=5.0)
         if answer.ok:
             found = logins.parse_dump(answer.stdout)
             if "permitrootlogin" in found or "port" in found:

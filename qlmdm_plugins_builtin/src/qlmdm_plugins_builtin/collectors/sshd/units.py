@@ -16,7 +16,13 @@ they are no way in from the network.
 """
 
 _SHOW = ("systemctl", "show", "-p", "Id,LoadState,UnitFileState,ActiveState,SubState")
-_FORMS = (("show",), ("show", "-p", "ActiveState"), ("status",), ("is-active",))
+_FORMS = (
+    ("show",),
+    ("show", "-p", "ActiveState"),
+    ("show", "-p", "ActiveState,SubState"),
+    ("status",),
+    ("is-active",),
+)
 """Other ways to ask for a unit. A live systemd answers `_SHOW`; a recording may hold another."""
 _TOGETHER = (
     ("ssh.socket", "ssh.service"), ("ssh.service", "ssh.socket"),
@@ -105,6 +111,8 @@ def _ask_otherwise(host: Host, names: Sequence[str]) -> list[tuple[Unit, set[str
             return [(Unit(name, active=answer.stdout.strip()), set())]
         if form[0] == "show":
             values = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+            if answer.stdout.strip() in _STATES:  # by --value
+                values["ActiveState"] = answer.stdout
             if values.get("ActiveState"):
                 return [(_unit({"Id": name, **values}), set())]
     return []
