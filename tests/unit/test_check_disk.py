@@ -51,7 +51,8 @@ def test_plain_volume_fails_with_evidence_and_what_to_do() -> None:
     assert verdict.state == "fail"
     assert verdict.message == (
         "/home is on /dev/sda3, plain ext4. "
-        "Encrypt it: back up, then reinstall with disk encryption"
+        "Encrypt it: back up, then make it anew in LUKS: sudo cryptsetup luksFormat DEVICE, "
+        "with lines in /etc/crypttab and /etc/fstab"
     )
     assert verdict.evidence == {"volumes": [HOME], "count": 1}
 
@@ -93,13 +94,21 @@ def test_plain_swap_has_a_cheaper_remedy(device: JSON, distribution: str, remedy
 def test_remedy_names_what_the_installer_of_the_distribution_shows(
     os_info: JSON, words: str
 ) -> None:
-    assert words in judge({"state": "not_encrypted", "volumes": [HOME]}, os_info).message
+    plain = {**HOME, "mount": "/"}
+    assert words in judge({"state": "not_encrypted", "volumes": [plain, HOME]}, os_info).message
 
 
 @pytest.mark.parametrize("os_info", [None, 5, {}, {"id": None, "id_like": "x"}, {"id": "acme"}])
 def test_remedy_is_told_without_knowing_the_distribution(os_info: JSON) -> None:
-    message = judge({"state": "not_encrypted", "volumes": [HOME]}, os_info).message
+    plain = {**HOME, "mount": "/"}
+    message = judge({"state": "not_encrypted", "volumes": [plain]}, os_info).message
     assert message.endswith("back up, then reinstall with disk encryption")
+
+
+def test_remedy_for_the_disk_of_windows_is_its_own() -> None:
+    windows = {**HOME, "mount": "/mnt/windows", "fstype": "ntfs3"}
+    message = judge({"state": "not_encrypted", "volumes": [ROOT, windows]}).message
+    assert message.endswith("Encrypt it: in Windows, with BitLocker")
 
 
 def test_remedy_for_zfs_is_another_data_set() -> None:

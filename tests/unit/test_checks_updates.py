@@ -123,7 +123,7 @@ def test_updates_that_wait_fail_and_the_fix_is_named() -> None:
 def test_security_updates_that_wait_fail_and_are_named() -> None:
     verdict = judge(SECURITY, waiting(7, 1))
     assert verdict.state == "fail"
-    assert verdict.message == ("1 security update waits: pkg0. Install them: sudo apt full-upgrade")
+    assert verdict.message == "1 security update waits: pkg0. Install it: sudo apt full-upgrade"
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,11 @@ def test_updates_of_which_nobody_knows_whether_they_are_for_security_are_unknown
     verdict = judge(SECURITY, waiting(4, None, adapter="arch", supported_until=None))
     assert verdict.state == "unknown"
     assert "4 updates wait" in verdict.message
-    assert "sudo pacman -Syu" in verdict.message
+    assert "Install them: sudo pacman -Syu" in verdict.message
+    one = judge(SECURITY, waiting(1, None, adapter="arch", supported_until=None)).message
+    assert one.startswith(
+        "1 update waits, and whether it is for security can't be told. Install it"
+    )
 
 
 def test_a_release_without_its_security_archive_is_unknown() -> None:

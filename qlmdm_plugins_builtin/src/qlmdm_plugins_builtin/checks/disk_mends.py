@@ -23,6 +23,8 @@ INSTALLERS = {
     "nixos": "in its installer: Encrypt system, or by hand with boot.initrd.luks.devices",
     "alpine": "setup-alpine, disk mode cryptsys",
 }
+_SYSTEM = frozenset({"/", "/usr", "/var", "/etc", "/nix", "/nix/store"})
+"""Where what runs is mounted: that can't be taken away and made anew while it runs."""
 _NIX_SWAP = (
     'swapDevices = [{ device = "%s"; randomEncryption.enable = true; }] in configuration.nix'
 )
@@ -38,6 +40,13 @@ def mend(plain: Sequence[Mapping[str, JSON]], os_info: JSON) -> str:
         return (
             f"Encrypt {what}: copy the data to a data set that has it: zfs create -o encryption=on"
             " -o keyformat=passphrase POOL/NAME"
+        )
+    if plain and all(str(volume.get("fstype")).startswith("ntfs") for volume in plain):
+        return f"Encrypt {what}: in Windows, with BitLocker"
+    if plain and not any(volume.get("mount") in _SYSTEM for volume in plain):
+        return (
+            f"Encrypt {what}: back up, then make {what} anew in LUKS: sudo cryptsetup luksFormat "
+            "DEVICE, with lines in /etc/crypttab and /etc/fstab"
         )
     how = next((INSTALLERS[name] for name in names if name in INSTALLERS), "")
     message = f"Encrypt {what if plain else 'them'}: back up, then reinstall with disk encryption"

@@ -37,6 +37,10 @@ def fetch(value: Mapping[str, JSON]) -> str:
     return _command(value, _FETCH)
 
 
+def _install(value: Mapping[str, JSON], count: int | None) -> str:
+    return f"Install {'it' if count == 1 else 'them'}{_command(value, _INSTALL)}"
+
+
 def waiting(value: Mapping[str, JSON], updates: int | None, security: int | None) -> str:
     """That updates wait, which, and how they are installed."""
     wait = f"{updates} updates wait" if updates != 1 else "1 update waits"
@@ -44,22 +48,22 @@ def waiting(value: Mapping[str, JSON], updates: int | None, security: int | None
         wait = "updates wait"
     if security:
         wait += f" ({security} for security)"
-    return f"{wait}{_named(_packages(value))}. Install them{_command(value, _INSTALL)}"
+    return f"{wait}{_named(_packages(value))}. {_install(value, updates)}"
 
 
 def waiting_for_security(value: Mapping[str, JSON], security: int) -> str:
     """That security updates wait, which, and how they are installed."""
     wait = f"{security} security updates wait" if security != 1 else "1 security update waits"
     names = [package for package in _packages(value) if package.get("security") is True]
-    return f"{wait}{_named(names)}. Install them{_command(value, _INSTALL)}"
+    return f"{wait}{_named(names)}. {_install(value, security)}"
 
 
 def not_told_apart(value: Mapping[str, JSON], updates: int | None) -> str:
     """That updates wait of which nobody knows whether they are for security."""
-    return (
-        f"{updates or 'some'} updates wait, and which of them are for security can't be told. "
-        f"Install them{_command(value, _INSTALL)}"
-    )
+    wait = f"{updates or 'some'} updates wait, and which of them are for security can't be told"
+    if updates == 1:
+        wait = "1 update waits, and whether it is for security can't be told"
+    return f"{wait}. {_install(value, updates)}"
 
 
 def ended(value: Mapping[str, JSON]) -> str:
