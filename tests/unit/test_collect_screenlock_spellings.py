@@ -97,3 +97,20 @@ def test_a_session_of_some_desktop_is_a_session(tmp_path: Path, comm: str, progr
     machine = RecordedMachine(tmp_path).process(pid=1, uid=0, comm="systemd", argv=["/sbin/init"])
     machine.process(pid=40, uid=1002, user="ines", comm=comm, argv=[program])
     assert verdict(machine)[0] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("pid", "root", "state"),
+    [(40, True, "enabled"), (40, False, "unknown"), (1, True, "disabled")],
+)
+def test_a_part_of_the_processes_does_not_show_that_another_does_not_run(
+    tmp_path: Path, pid: int, root: bool, state: str
+) -> None:
+    machine = RecordedMachine(tmp_path, root=root).command(["loginctl", "list-sessions"], TABLE)
+    shown = properties(Desktop="mate", Type="x11")
+    machine.command(["loginctl", "show-session", "c3"], shown)
+    machine.process(pid=pid, uid=0 if pid == 1 else 1002, comm="systemd", argv=["systemd"])
+    machine.process(pid=41, uid=1002, user="ines", comm="mate-panel", argv=["mate-panel"])
+    dump = "[org/mate/desktop/session]\nidle-delay=4\n"
+    machine.command(["dconf", "dump", "/"], dump, user="ines")
+    assert verdict(machine)[0] == state

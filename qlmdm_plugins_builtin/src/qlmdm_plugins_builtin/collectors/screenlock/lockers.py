@@ -197,8 +197,10 @@ def _without_its_screen_saver(place: Place, desktop: str, brought: str) -> Findi
     told = SCREEN_SAVERS[brought](place)
     if told.state == "disabled" and not place.hides_processes:
         return told  # It does not lock when it runs, either.
-    if not place.processes and desktop in ("budgie", "cinnamon", "mate"):
-        # Nothing at all was seen of this user: the desktop starts its own by default.
+    # Root sees process 1; a list without it is a part of one, as somebody wrote it down.
+    in_part = place.host.is_root and not place.all_in_sight
+    if (not place.processes or in_part) and desktop in ("budgie", "cinnamon", "mate"):
+        # What was not seen may run: the desktop starts its own by default.
         return told
     return unsure(brought, reason if place.processes else f"can't see whether {brought} runs")
 
