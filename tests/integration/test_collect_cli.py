@@ -181,6 +181,10 @@ def test_a_plugin_that_fails_is_told_and_reported(
     assert collect_cli.main(["--stdout"]) == 0
     said = capsys.readouterr()
     assert "qlmdm-collect: broken:main: import: RuntimeError: no" in said.err
+    assert collect_cli.main(["--stdout", "--only", "theirs"]) == 2
+    hint = capsys.readouterr().err
+    assert "no collector 'theirs' among those that could be loaded\nthere are: badge" in hint
+    assert "failed: broken:main: import: RuntimeError: no" in hint
     printed = json.loads(said.out)
     assert set(printed["collectors"]) == ALL
     assert printed["failures"][0]["distribution"] == "broken"

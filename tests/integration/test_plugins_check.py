@@ -486,6 +486,7 @@ def test_a_distribution_that_is_not_there_is_a_mistake_of_the_caller(author: Aut
     assert done.returncode == 2
     assert "qlmdm-plugins-builtin, qlmdm-plugins-eset" in done.stderr
     assert "qlmdm-theirs" in done.stderr
+    assert "did you mean qlmdm-theirs?" in author.run("theirs").stderr
 
 
 def test_each_line_has_a_state_a_rule_and_a_sentence(author: Author) -> None:

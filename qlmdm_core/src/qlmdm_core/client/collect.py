@@ -141,8 +141,9 @@ def check_names(outcome: Outcome) -> None:
 
     near = difflib.get_close_matches(wrong[0], outcome.names, 1)
     known = ", ".join(sorted(outcome.names)) or "none"
+    loaded = " among those that could be loaded" if outcome.failures else ""
     raise UsageError(
-        f"there is no collector {', '.join(map(repr, wrong))}"
+        f"there is no collector {', '.join(map(repr, wrong))}{loaded}"
         + (f"; did you mean {near[0]}?" if near else "")
         + f"\nthere are: {known}"
         + "".join(f"\nfailed: {failure}" for failure in outcome.failures)

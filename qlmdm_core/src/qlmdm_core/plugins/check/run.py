@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,9 +63,11 @@ def check_distribution(
     mine = [entry for entries in own.values() for entry in entries]
     if not mine:
         known = sorted({entry.distribution for entries in everything.values() for entry in entries})
+        near = difflib.get_close_matches(name, known, 1)
         raise UsageError(
-            f"no distribution {name!r} with plugins is installed here; "
-            f"there are: {', '.join(known) or 'none'}"
+            f"no distribution {name!r} with plugins is installed here"
+            + (f"; did you mean {near[0]}?" if near else "")
+            + f"; there are: {', '.join(known) or 'none'}"
         )
     findings = _find(mine[0].distribution, everything, own, settings, files, replay)
     return Checked(
