@@ -800,7 +800,7 @@ def test_cryptsetup_alone_shows_a_mapping(tmp_path: Path) -> None:
     machine.command(["cryptsetup", "status", "r"], text)
     value = hd_encryption.collect(machine.host())
     assert value["state"] == "encrypted"
-    assert volume(value, "/")["chain"] == ["r (crypt LUKS2)"]
+    assert volume(value, "/")["chain"] == ["r (crypt LUKS2)", "sda2 (part)", "sda (disk)"]
 
 
 def test_lsblk_that_hangs_leaves_sysfs_as_it_is(laptop: Laptop) -> None:

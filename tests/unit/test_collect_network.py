@@ -646,3 +646,13 @@ def test_tools_that_print_no_scope_are_corrected(tmp_path: Path) -> None:
     value = ip_addresses.collect(machine.host())
     assert listed(value, "addresses") == ["10.1.2.3"]
     assert listed(value, "link_local") == ["fe80::c"]
+
+
+def test_one_of_two_ways_to_ask_is_enough_where_both_were_written_down(tmp_path: Path) -> None:
+    document = (
+        '[{"ifname":"eth0","flags":["UP"],"addr_info":[{"local":"10.4.4.4","scope":"global"}]}]'
+    )
+    machine = RecordedMachine(tmp_path).command(["ip", "-j", "addr"], document)
+    machine.command(["ip", "-o", "addr"], "2: eth0    inet 10.4.4.4/8 scope global eth0\n")
+    assert listed(ip_addresses.collect(machine.host()), "addresses") == ["10.4.4.4"]
+    assert [d["name"] for d in network_devices.collect(machine.host())["devices"]] == ["eth0"]

@@ -148,8 +148,17 @@ def test_a_system_that_is_an_image_is_unknown(tmp_path: Path, os_release: str, p
 def test_the_network_is_not_used_unless_a_setting_allows_it(tmp_path: Path) -> None:
     built = machine(tmp_path).command(QUERY, "", returncode=1)
     built.command(["checkupdates"], WAITING).command(["arch-audit", "-u"], "")
-    found = updates(built)
+    found = updates(built.file("/usr/bin/pacman", ""))  # as on any live machine
     assert (found.state, found.security_updates) == ("up_to_date", None)
+
+
+def test_what_arch_audit_said_counts_where_somebody_wrote_it_down(tmp_path: Path) -> None:
+    built = machine(tmp_path).command(QUERY, "zlib 1:1.3-1 -> 1:1.3.1-2\nbash 5-1 -> 5-2\n")
+    built.command(
+        ["arch-audit"], "zlib is affected by CVE-2026-1. Low risk! Update to 1:1.3.1-2!\n"
+    )
+    found = updates(built)
+    assert (found.updates, found.security_updates) == (2, 1)
 
 
 # --- with the network -----------------------------------------------------------------------

@@ -478,3 +478,11 @@ def test_a_signature_is_no_encryption(tmp_path: Path) -> None:
 def test_zfs_in_the_words_that_people_use(tmp_path: Path, argv: str, text: str, state: str) -> None:
     built = RecordedMachine(tmp_path).file("/proc/mounts", "tank/os / zfs rw 0 0\n")
     assert hd_encryption.collect(built.command(argv.split(), text).host())["state"] == state
+
+
+def test_null_cipher_on_a_disk_that_only_cryptsetup_names(tmp_path: Path) -> None:
+    built = RecordedMachine(tmp_path).file("/proc/mounts", "/dev/mapper/top / ext4 rw 0 0\n")
+    status = "/dev/mapper/top is active and is in use.\n  type:    LUKS2\n"
+    status += "  cipher:  cipher_null-ecb\n  device:  /dev/vdb3\n"
+    value = hd_encryption.collect(built.command(["cryptsetup", "status", "top"], status).host())
+    assert (value["state"], states(value)) == ("not_encrypted", {"/": "not_encrypted"})

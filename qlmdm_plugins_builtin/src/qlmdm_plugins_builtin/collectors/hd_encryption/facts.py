@@ -81,7 +81,7 @@ def _read_mapper(
         if status or name in (tables or {}):
             statuses[name] = status
             under = block.short_name(status.get("device", ""))
-            devices = dict(devices)
+            devices = {**block.by_names([status.get("device", "")]), **devices}
             devices[name] = Device(name=name, kind="dm", parents=(under,) if under else ())
     return devices, tables, statuses
 

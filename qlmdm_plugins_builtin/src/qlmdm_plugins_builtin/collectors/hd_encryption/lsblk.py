@@ -31,36 +31,40 @@ LSBLK = (
 )
 # What people and other tools type. Asked where sysfs is out of sight too: on a machine that
 # somebody wrote down by hand, or of which only a support case's attachments are left.
-AS_TYPED = tuple(
-    ("lsblk", "-o", columns + points)
-    for columns in (
-        "NAME,TYPE,FSTYPE,",
-        "NAME,FSTYPE,TYPE,",
-        "NAME,TYPE,",
-        "NAME,FSTYPE,",
-        "NAME,MAJ:MIN,RM,SIZE,RO,TYPE,",
-        "NAME,SIZE,TYPE,",
-        "NAME,SIZE,TYPE,FSTYPE,",
-        "NAME,TYPE,SIZE,FSTYPE,",
-        "NAME,KNAME,TYPE,FSTYPE,",
+AS_TYPED = (
+    tuple(("lsblk", *words) for words in (["-J"], ["-a"], ["-l"], ["-fJ"], ["-Jf"]))
+    + tuple(
+        ("lsblk", "-o", columns + points)
+        for columns in (
+            "NAME,TYPE,FSTYPE,",
+            "NAME,FSTYPE,TYPE,",
+            "NAME,TYPE,",
+            "NAME,FSTYPE,",
+            "NAME,MAJ:MIN,RM,SIZE,RO,TYPE,",
+            "NAME,SIZE,TYPE,",
+            "NAME,SIZE,TYPE,FSTYPE,",
+            "NAME,TYPE,SIZE,FSTYPE,",
+            "NAME,KNAME,TYPE,FSTYPE,",
+        )
+        for points in ("MOUNTPOINT", "MOUNTPOINTS")
     )
-    for points in ("MOUNTPOINT", "MOUNTPOINTS")
-) + tuple(
-    ("lsblk", "-o", columns)
-    for columns in (
-        # Those of Rockstor, gpud, sbctl, Rescuezilla, util-linux's tests, and Red Hat's Insights.
-        "NAME,MODEL,SERIAL,SIZE,TRAN,VENDOR,HCTL,TYPE,FSTYPE,LABEL,UUID",
-        "NAME,TYPE,SIZE,ROTA,SERIAL,WWN,VENDOR,MODEL,REV,MOUNTPOINT,FSTYPE,PARTUUID",
-        "NAME,TYPE,SIZE,ROTA,SERIAL,WWN,VENDOR,MODEL,REV,MOUNTPOINT,FSTYPE,FSUSED,PARTUUID",
-        "PARTTYPE,MOUNTPOINT,PTTYPE,FSTYPE,MOUNTPOINTS",
-        "PARTTYPE,MOUNTPOINT,PTTYPE,FSTYPE",
-        "KNAME,NAME,SIZE,TYPE,FSTYPE,MOUNTPOINT,MODEL",
-        "NAME,KNAME,FSTYPE,MOUNTPOINT,MOUNTPOINTS",
-        (
-            "ALIGNMENT,DISC-ALN,DISC-GRAN,DISC-MAX,DISC-ZERO,FSTYPE,GROUP,KNAME,LABEL,LOG-SEC,"
-            "MAJ:MIN,MIN-IO,MODE,MODEL,MOUNTPOINT,NAME,OPT-IO,OWNER,PHY-SEC,RA,RM,RO,ROTA,RQ-SIZE,"
-            "SCHED,SIZE,STATE,TYPE,UUID"
-        ),
+    + tuple(
+        ("lsblk", "-o", columns)
+        for columns in (
+            # Those of Rockstor, gpud, sbctl, Rescuezilla, util-linux's tests, and Insights.
+            "NAME,MODEL,SERIAL,SIZE,TRAN,VENDOR,HCTL,TYPE,FSTYPE,LABEL,UUID",
+            "NAME,TYPE,SIZE,ROTA,SERIAL,WWN,VENDOR,MODEL,REV,MOUNTPOINT,FSTYPE,PARTUUID",
+            "NAME,TYPE,SIZE,ROTA,SERIAL,WWN,VENDOR,MODEL,REV,MOUNTPOINT,FSTYPE,FSUSED,PARTUUID",
+            "PARTTYPE,MOUNTPOINT,PTTYPE,FSTYPE,MOUNTPOINTS",
+            "PARTTYPE,MOUNTPOINT,PTTYPE,FSTYPE",
+            "KNAME,NAME,SIZE,TYPE,FSTYPE,MOUNTPOINT,MODEL",
+            "NAME,KNAME,FSTYPE,MOUNTPOINT,MOUNTPOINTS",
+            (
+                "ALIGNMENT,DISC-ALN,DISC-GRAN,DISC-MAX,DISC-ZERO,FSTYPE,GROUP,KNAME,LABEL,LOG-SEC,"
+                "MAJ:MIN,MIN-IO,MODE,MODEL,MOUNTPOINT,NAME,OPT-IO,OWNER,PHY-SEC,RA,RM,RO,ROTA,RQ-SIZE,"
+                "SCHED,SIZE,STATE,TYPE,UUID"
+            ),
+        )
     )
 )
 
