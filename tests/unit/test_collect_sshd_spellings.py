@@ -114,6 +114,11 @@ def test_a_unit_that_does_not_exist_is_no_answer(tmp_path: Path) -> None:
     assert collect(machine.host())["state"] == "unknown"
 
 
+def test_a_long_line_of_a_status_is_read_once() -> None:
+    text = f"● ssh.service - x\n Active: inactive (dead)\nTriggeredBy: {'x' * 2_000_000}\n"
+    assert [unit.active for unit, _ in units.parse_status(text)] == ["inactive"]
+
+
 @given(st.text() | st.lists(st.sampled_from([*SERVICE.splitlines(), "● x - y"])).map("\n".join))
 def test_no_text_breaks_the_reader_of_a_status(text: str) -> None:
     for unit, sockets in units.parse_status(text):

@@ -34,7 +34,7 @@ _STATES = ("active", "reloading", "inactive", "failed", "activating", "deactivat
 _HEAD = re.compile(r"^(?:\S )?(\S+\.(?:service|socket)) - ", re.MULTILINE)
 _LOADED = re.compile(r"^ *Loaded: ([\w-]+)(?: \([^;)]*; ([\w-]+))?", re.MULTILINE)
 _ACTIVE = re.compile(r"^ *Active: (\w+)(?: \(([\w-]+)\))?", re.MULTILINE)
-_TRIGGERED_BY = re.compile(r"^ *TriggeredBy: .*?(\S+\.socket)", re.MULTILINE)
+_TRIGGERED_BY = re.compile(r"^ *TriggeredBy:(.*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -138,5 +138,7 @@ def parse_status(text: str) -> list[tuple[Unit, set[str]]]:
             active=active[1],
             sub=active[2] or "",
         )
-        found.append((unit, set(_TRIGGERED_BY.findall(part))))
+        by = _TRIGGERED_BY.search(part)
+        words = by[1].split() if by else []
+        found.append((unit, {word for word in words if word.endswith(".socket")}))
     return found
