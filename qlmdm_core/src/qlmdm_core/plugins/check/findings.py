@@ -13,7 +13,7 @@ State: TypeAlias = Literal["ok", "failed", "not_checked"]
 RULES: Mapping[str, str] = {
     "metadata": "it says which qlmdm-core it needs, and its entry points name modules",
     "loading": "each entry point is imported in time, and its hooks fit their specifications",
-    "settings": "its settings have defaults, and a help text for each key",
+    "settings": "its settings have defaults of their own types, and a help text for each key",
     "names": "what it registers has names that no other installed distribution claims",
     "help": "each collector and check says what it is for, and what each field of a value says",
     "private": "what a collector calls private is a field that it declares",
