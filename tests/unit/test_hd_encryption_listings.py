@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qlmdm_core.api import JSON
+from qlmdm_core.api import JSON, CommandResult, Host
 from qlmdm_core.testing import RecordedMachine
 from qlmdm_plugins_builtin.collectors import hd_encryption
 from qlmdm_plugins_builtin.collectors.hd_encryption import (
@@ -486,3 +487,16 @@ def test_null_cipher_on_a_disk_that_only_cryptsetup_names(tmp_path: Path) -> Non
     status += "  cipher:  cipher_null-ecb\n  device:  /dev/vdb3\n"
     value = hd_encryption.collect(built.command(["cryptsetup", "status", "top"], status).host())
     assert (value["state"], states(value)) == ("not_encrypted", {"/": "not_encrypted"})
+
+
+def test_lsblk_that_is_there_and_shows_nothing_is_not_asked_for_ever() -> None:
+    class Container:
+        asked = 0
+
+        def run(self, argv: tuple[str, ...], *, timeout: float) -> CommandResult:
+            self.asked += 1
+            return CommandResult(argv=argv, found=True, returncode=0)
+
+    host = Container()
+    assert lsblk.read(cast("Host", host), alone=True) == []
+    assert host.asked <= len(lsblk.LSBLK) + 1

@@ -36,17 +36,17 @@ AS_TYPED = (
     + tuple(
         ("lsblk", "-o", columns + points)
         for columns in (
-            "NAME,TYPE,FSTYPE,",
-            "NAME,FSTYPE,TYPE,",
-            "NAME,TYPE,",
-            "NAME,FSTYPE,",
-            "NAME,MAJ:MIN,RM,SIZE,RO,TYPE,",
-            "NAME,SIZE,TYPE,",
-            "NAME,SIZE,TYPE,FSTYPE,",
-            "NAME,TYPE,SIZE,FSTYPE,",
-            "NAME,KNAME,TYPE,FSTYPE,",
+            "NAME,TYPE,FSTYPE",
+            "NAME,FSTYPE,TYPE",
+            "NAME,TYPE",
+            "NAME,FSTYPE",
+            "NAME,MAJ:MIN,RM,SIZE,RO,TYPE",
+            "NAME,SIZE,TYPE",
+            "NAME,SIZE,TYPE,FSTYPE",
+            "NAME,TYPE,SIZE,FSTYPE",
+            "NAME,KNAME,TYPE,FSTYPE",
         )
-        for points in ("MOUNTPOINT", "MOUNTPOINTS")
+        for points in (",MOUNTPOINT", ",MOUNTPOINTS", ",MOUNTPOINT,UUID", "")
     )
     + tuple(
         ("lsblk", "-o", columns)
@@ -83,6 +83,8 @@ def read(host: Host, *, alone: bool = False) -> list[Device]:
             return devices
         if result.timed_out:
             break  # a dead disk hangs every variant alike
+        if result.found and argv in AS_TYPED:
+            break  # lsblk is there and shows nothing, as in some containers
     return []
 
 
