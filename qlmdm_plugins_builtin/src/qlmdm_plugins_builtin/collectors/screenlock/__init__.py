@@ -8,15 +8,18 @@ lock for the machine's state to be `enabled`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qlmdm_core import JSON, Host, Process, unknown
 
-from . import lockers
 from .desktops import PROCESSES, desktop_of
 from .model import Finding, Session
 from .patience import Patience
 from .place import Place
 from .sessions import find_sessions
+
+if TYPE_CHECKING:
+    from . import lockers
 
 __all__ = ["collect"]
 
@@ -50,6 +53,8 @@ def collect(host: Host) -> JSON:
 def _judge(
     host: Host, session: Session, processes: Sequence[Process], patience: Patience
 ) -> tuple[str | None, lockers.Verdict]:
+    from . import lockers  # half of what this package holds: not needed while nobody is logged in
+
     desktop = desktop_of(Place(host, session, processes))
     # The programs of the desktop have the environment in which its settings are read.
     first = [name for known, names in PROCESSES if known == desktop for name in names]
