@@ -130,6 +130,12 @@ def test_the_messages_say_the_evidence_and_what_to_type() -> None:
 NAMES = [check.name for check in eset.checks(EsetPolicy())]
 
 
+def test_a_reported_unit_never_becomes_a_command() -> None:
+    value = {"state": "stopped", "evidence": {"unit": "x; reboot"}}
+    message = judge("eset-stopped", value).message
+    assert message.endswith("sudo systemctl enable --now eea.service")
+
+
 @given(
     st.recursive(
         st.one_of(st.none(), st.booleans(), st.text()),

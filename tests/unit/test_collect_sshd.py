@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -490,6 +491,16 @@ def test_match_blocks_within_blocks_both_must_hold(tmp_path: Path) -> None:
     machine.file("/etc/ssh/nested.conf", "Match User root\n  PermitRootLogin yes\n"
                  "  PasswordAuthentication yes\n")  # fmt: skip
     assert logins_of(machine) == (False, False)
+
+
+def test_the_block_that_decides_is_named_and_nobody_in_it(tmp_path: Path) -> None:
+    blocks = "Match Address 192.0.2.0/24\n PasswordAuthentication no\n"
+    blocks += "Match User ada\n PasswordAuthentication yes\n"
+    machine = running(tmp_path).command(["sshd", "-T"], dump()).file(MAIN, CLOSED + blocks)
+    value = collect(machine.host())
+    assert value["password_login"] is True
+    assert value["note"] == f"it depends on Match user … ({MAIN} line 6)"
+    assert "ada" not in json.dumps(value)
 
 
 def test_a_block_that_shuts_a_few_out_leaves_the_others_in(tmp_path: Path) -> None:

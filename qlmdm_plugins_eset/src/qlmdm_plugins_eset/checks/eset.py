@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
@@ -172,7 +173,9 @@ def _name(what: str, value: Mapping[str, JSON]) -> str:
 
 
 def _unit(value: Mapping[str, JSON]) -> str:
-    return _text(value.get("evidence"), "unit")
+    """The unit, as a word to type: a client's report does not get into somebody's shell."""
+    unit = _text(value.get("evidence"), "unit")
+    return unit if re.match(r"[A-Za-z0-9][\w@.-]*\Z", unit, re.ASCII) else ""
 
 
 def _text(value: JSON, key: str) -> str:

@@ -29,6 +29,7 @@ _ROOT_YES = re.compile(r"^#PermitRootLogin[ \t]{1,9}yes\b", re.MULTILINE)
 _WORD = re.compile(r'"((?:\\.|[^"\\])*)\\?(?:"|\Z)|(#.*)|([^\s"#][^\s"]*)')
 _KEYWORD = re.compile(r'\s*"?([A-Za-z0-9]+)"?(?:\s*=\s*|\s+|$)(.*)', re.DOTALL)
 _MAGIC = re.compile(r"[*?\[]")
+_PEOPLE = ("user", "group")
 _ALIASES = {
     "challengeresponseauthentication": "kbdinteractiveauthentication",
     "skeyauthentication": "kbdinteractiveauthentication",
@@ -45,7 +46,9 @@ class Match:
     """File and line, for a person."""
 
     def __str__(self) -> str:
-        words = " ".join(f"{name} {value}".strip() for name, value in self.criteria)
+        # Whom it names is private, and stands in the line that is told.
+        shown = [(name, "…" if name in _PEOPLE else value) for name, value in self.criteria]
+        words = " ".join(f"{name} {value}".strip() for name, value in shown)
         return f"Match {words} ({self.where})"
 
 

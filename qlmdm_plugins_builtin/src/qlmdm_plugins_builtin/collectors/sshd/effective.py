@@ -22,6 +22,7 @@ from qlmdm_plugins_builtin.collectors.sshd.accounts import (
 from qlmdm_plugins_builtin.collectors.sshd.config import (
     MAIN_FILES,
     Config,
+    Match,
     Setting,
     parse_lines,
     read,
@@ -181,8 +182,21 @@ class _Answers:
             if logins.any_of(anywhere) is not False:
                 found = None
         if found is not False and self._blocks and judge(self._general) is not True:
-            why = f"it depends on {self._blocks[0].blocks[-1]}"
+            why = f"it depends on {self._deciding(judge)}"
         return found, why
+
+    def _deciding(self, judge: Judge) -> Match:
+        """The first block that by itself changes the answer; the first of all if none does."""
+        usual = judge(self._general)
+        blocks = list(dict.fromkeys(item.blocks[-1] for item in self._blocks))
+        for block in blocks:
+            own: dict[str, list[str]] = {}
+            for item in self._blocks:
+                if item.blocks[-1] == block:
+                    own.setdefault(item.keyword, [item.value])
+            if judge({**self._general, **own}) != usual:
+                return block
+        return blocks[0]
 
     def _one(self, visitor: Visitor, judge: Judge) -> bool | None:
         told = self._told.get(visitor.user)
