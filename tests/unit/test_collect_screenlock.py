@@ -322,6 +322,17 @@ def test_defaults_printed_without_the_users_settings_are_not_believed(
     assert locked(machine.collect()) == ("unknown", None)
 
 
+def test_the_reason_is_the_same_each_time(tmp_path: Path) -> None:
+    reasons = set()
+    for number, time in ((9, "09:30:00.123"), (4711, "10:30:00.456")):
+        said = f"(process:{number}): dconf-WARNING **: {time}: failed to commit: no bus\n"
+        machine = Machine(tmp_path / str(number)).login(Desktop="gnome", Service="gdm-password")
+        machine.answers(f"gsettings get {SCHEMAS['lock']}", "true", stderr=said)
+        reasons.add(machine.collect()["reason"])
+    (reason,) = reasons
+    assert "dconf-WARNING **: failed to commit: no bus" in reason
+
+
 def test_missing_system_database_changes_nothing(machine: Machine) -> None:
     said = "dconf-WARNING **: unable to open file '/etc/dconf/db/site': expect degraded performance"
     machine.login(Desktop="gnome", Service="gdm-password").gsettings(lock="true")

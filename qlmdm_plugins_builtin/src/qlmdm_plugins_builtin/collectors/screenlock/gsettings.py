@@ -17,6 +17,9 @@ from .gvariant import Value, parse
 from .model import CannotTellError
 from .place import Place
 
+_VARYING = re.compile(r"\([\w-]{1,40}:\d+\): |\b\d\d:\d\d:\d\d\.\d{3}: ")
+"""What GLib puts before a message: the process, and the time. A reason that has them would be
+another one each time."""
 OVERRIDES = "/usr/share/glib-2.0/schemas/*.gschema.override"
 
 
@@ -206,9 +209,8 @@ def _trusted(result: CommandResult, key: Key | None = None) -> str:
         raise CannotTellError(result.why)
     for line in result.stderr.splitlines():
         if _complains(line):
-            raise CannotTellError(
-                f"{result.argv[0]} did not see the user's settings: {line.strip()[:160]}"
-            )
+            said = _VARYING.sub("", line).strip()[:160]
+            raise CannotTellError(f"{result.argv[0]} did not see the user's settings: {said}")
     return result.stdout.strip()
 
 

@@ -84,7 +84,6 @@ LIGHT_LOCKER = "/apps/light-locker/"
 AFTER_SCREENSAVER = Key(
     "apps.light-locker", "lock-after-screensaver", "u", 5, LIGHT_LOCKER, optional=True
 )
-LATE_LOCKING = Key("apps.light-locker", "late-locking", "b", False, LIGHT_LOCKER, optional=True)
 
 
 def light_locker(place: Place, process: Process) -> Finding:
