@@ -491,6 +491,12 @@ def test_the_next_lts_is_offered_to_an_lts(tmp_path: Path) -> None:
     )
 
 
+def test_an_old_lts_takes_one_step_at_a_time(tmp_path: Path) -> None:
+    xenial = NOBLE.replace("24.04", "16.04").replace("noble", "xenial")
+    found = AptAdapter().release_upgrade(release(tmp_path, xenial))
+    assert (found.available, found.end_of_life) == ("Ubuntu 18.04 LTS", True)
+
+
 def test_an_lts_is_not_offered_before_its_first_point_release(tmp_path: Path) -> None:
     host = release(tmp_path, NOBLE, at="2026-06-01T00:00:00+00:00")
     assert AptAdapter().release_upgrade(host).available is None

@@ -252,8 +252,8 @@ def _next(
 ) -> Release | None:
     """The release that comes after this one for somebody who upgrades today.
 
-    Debian is upgraded one release at a time, Ubuntu's LTS to the next LTS; between the
-    others, Ubuntu's upgrader leaves out those that are no longer supported.
+    Debian is upgraded one release at a time, Ubuntu's LTS to the next LTS, even one whose
+    support has ended; between the others, Ubuntu's upgrader leaves out what has ended.
     """
     if release.released is None:
         return None  # in development, or rolling
@@ -265,7 +265,8 @@ def _next(
             continue
         if other.released + (POINT_RELEASE if lts_only else timedelta(0)) > today:
             continue
-        if other.supported_until and other.supported_until < today and distribution == "ubuntu":
+        ended = other.supported_until is not None and other.supported_until < today
+        if ended and distribution == "ubuntu" and not lts_only:
             continue
         return other
     return None
