@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from qlmdm_core.testing import RecordedMachine
+
 PLUGIN = "qlmdm_core.testing.pytest_plugin"
 
 CHECKED = """
@@ -39,7 +41,7 @@ def inner(tmp_path: Path) -> Inner:
         source: str, *arguments: str, plugin: bool = True, **modules: str
     ) -> subprocess.CompletedProcess[str]:
         folder = tmp_path / "their project"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         options = f'addopts = "-p {PLUGIN}"' if plugin else ""
         text = f'[tool.pytest.ini_options]\nfilterwarnings = ["error"]\n{options}\n'
         (folder / "pyproject.toml").write_text(text)
@@ -87,6 +89,15 @@ def test_a_machine_is_composed_and_opened_again(inner: Inner) -> None:
         """
     )
     assert passed(done, 3)
+
+
+def test_no_tests_are_looked_for_in_a_recorded_machine(inner: Inner, tmp_path: Path) -> None:
+    """Whose links may lead round in circles, as those below /sys do."""
+    machine = RecordedMachine(tmp_path / "their project/machines/laptop7")
+    machine.file("/sys/devices/virtual/net/lo/test_me.py", "raise SystemError\n")
+    machine.link("/sys/devices/virtual/net/lo/subsystem", "../../../../class/net")
+    machine.link("/sys/class/net/lo", "../../devices/virtual/net/lo").write()
+    assert passed(inner("def test_it(): pass\n"), 1)
 
 
 def test_a_clock_stands_still_until_it_is_moved(inner: Inner) -> None:

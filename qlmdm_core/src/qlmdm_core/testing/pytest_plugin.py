@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     from qlmdm_core.testing.server import SimulatedServer
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Look for no tests in a recorded machine: its links may lead round in circles, as /sys's."""
+    return True if (collection_path / "machine.json").is_file() else None
+
+
 class OpenRecorded(Protocol):
     """The fixture `recorded_machine`."""
 
