@@ -40,7 +40,7 @@ TEST_TOOLS = [
 ]
 # These change their minds between versions, so that a new one would break an old commit.
 LINT_TOOLS = ["ruff==0.17.6"]
-TYPE_TOOLS = ["mypy==2.4.1", "types-PyYAML", "types-requests"]
+TYPE_TOOLS = ["hypothesis>=6.112", "mypy==2.4.1", "types-PyYAML", "types-requests"]
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
