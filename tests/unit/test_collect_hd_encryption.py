@@ -627,7 +627,9 @@ def test_container_is_unknown(laptop: Laptop, marker: str) -> None:
     laptop.mounts = [line for line in laptop.mounts if " / rw" not in line]
     laptop.mount("/", "/dev/dm-1", "ext4", "253:1", root="/var/lib/lxc/c1/rootfs")
     laptop.machine.file(marker, "lxc\n")
-    assert laptop.collect()["state"] == "unknown"
+    value = laptop.collect()
+    assert value["state"] == "unknown"
+    assert "it runs in a container" in value["reason"], "not what its mounts look like"
 
 
 def test_mounts_of_the_host_are_not_held_against_a_container(laptop: Laptop) -> None:
