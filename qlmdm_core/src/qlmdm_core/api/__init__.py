@@ -19,18 +19,18 @@ from qlmdm_core.api.both import (
 )
 from qlmdm_core.api.client import (
     Collector,
-    DistroAdapter,
-    InstalledPackages,
-    Reboot,
-    ReleaseUpgrade,
-    Updates,
 )
 from qlmdm_core.api.machine import (
     CommandResult,
+    DistroAdapter,
     FileStat,
     Host,
     HttpResponse,
+    InstalledPackages,
     Process,
+    Reboot,
+    ReleaseUpgrade,
+    Updates,
 )
 from qlmdm_core.api.server import (
     PASS,

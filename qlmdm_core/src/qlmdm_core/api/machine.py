@@ -1,16 +1,14 @@
-"""What a collector sees of the machine: `Host`, and what its methods answer."""
+"""What a collector sees of the machine: `Host`, the adapter to its distribution, and what they
+answer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from qlmdm_core.api.values import JSON
-
-if TYPE_CHECKING:
-    from qlmdm_core.api.client import DistroAdapter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +181,89 @@ class Host(Protocol):
 
         For what is dear to find out twice. What can't be kept is forgotten, without an error.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Updates:
+    """What a distribution's package manager says about pending updates."""
+
+    state: Literal["up_to_date", "updates_available", "unknown"]
+    reason: str = ""
+    """Why the state is unknown."""
+    updates: int | None = None
+    security_updates: int | None = None
+    """None when the distribution doesn't tell security updates from others."""
+    packages: tuple[Mapping[str, JSON], ...] = ()
+    """`{"name", "installed", "available", "security": true|false|null}` for each."""
+    held: tuple[str, ...] = ()
+    """Packages that the owner holds back; they do not count as updates."""
+    cache_age_seconds: int | None = None
+    """How old the package lists are; an old list proves nothing."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseUpgrade:
+    """Whether the distribution has a newer release, and how long this one is supported."""
+
+    available: str | None = None
+    """The newer release's name, or None."""
+    supported_until: str | None = None
+    """The last day with updates, `YYYY-MM-DD`, or None if not known or rolling."""
+    end_of_life: bool | None = None
+    reason: str = ""
+    """Why it could not be found out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reboot:
+    """Whether an update that is installed takes effect only after a restart."""
+
+    required: bool | None
+    """None if it can't be told."""
+    reason: str = ""
+    """Why it is required (what asks for it), or why it can't be told."""
+    packages: tuple[str, ...] = ()
+    """The packages that ask for it, as far as the distribution says."""
+    installed_kernel: str | None = None
+    """The kernel that a restart would start, if the adapter can tell."""
+    notes: tuple[str, ...] = ()
+    """What was not looked at, although the answer is no."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstalledPackages:
+    """What the distribution's package manager has installed."""
+
+    packages: tuple[Mapping[str, JSON], ...] | None
+    """`{"name", "version", "architecture"}` for each, by name; None if it can't be told."""
+    reason: str = ""
+    """Why it can't be told."""
+
+
+class DistroAdapter(Protocol):
+    """What differs from distribution to distribution. One adapter serves a family.
+
+    The adapter with the highest `match` above 0 is used; a tie is an error that names both.
+    Methods may raise; the collector that called them is then an error, no other.
+    """
+
+    name: str
+
+    def match(self, os_release: Mapping[str, str]) -> int:
+        """How well this adapter fits: 0 not, 10 a relative (ID_LIKE), 20 made for it (ID)."""
+
+    def updates(self, host: Host) -> Updates:
+        """The pending updates, without changing anything and without the network."""
+
+    def release_upgrade(self, host: Host) -> ReleaseUpgrade:
+        """The newer release, and the end of support."""
+
+    def package_version(self, host: Host, name: str) -> str | None:
+        """The installed version of a package, or None if it is not installed."""
+
+    def packages(self, host: Host) -> InstalledPackages:
+        """All installed packages with their versions, from the local database."""
+
+    def reboot_required(self, host: Host) -> Reboot:
+        """Whether an update waits for a restart."""
