@@ -255,6 +255,14 @@ def test_entries_kept_apart_make_the_same_report(sent: list[dict[str, Any]]) -> 
         assert codec.loads(whole.facts) == codec.loads(apart.facts)
 
 
+@pytest.mark.parametrize("number", [0, 2**64])
+def test_what_is_no_number_of_json_is_null_beside_any_number(number: int) -> None:
+    """(Clients can't send it: a plugin's code on the server might.)"""
+    value = {"a": [number, float("inf")], "b": float("nan")}
+    found = codec.loads(codec.dumps(value))
+    assert (found["a"][1], found["b"]) == (None, None)
+
+
 # --- differences --------------------------------------------------------------------------------
 
 

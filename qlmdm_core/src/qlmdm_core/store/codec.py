@@ -7,6 +7,7 @@ back does not depend on the engine.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import overload
@@ -53,8 +54,19 @@ def dumps(value: JSON, *, sort_keys: bool = False) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort_keys else None)
     except TypeError:  # an integer of more than 64 bits (orjson refuses them; JSON does not)
-        text = json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(
+            _finite(value), sort_keys=sort_keys, separators=(",", ":"), ensure_ascii=False
+        )
         return text.encode()
+
+
+def _finite(value: JSON) -> JSON:
+    """Infinities and NaN as null, as orjson writes them: nobody could read them again."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def dump_text(value: JSON) -> str:
