@@ -20,8 +20,8 @@ import pytest
 
 from qlmdm_core.api import Host
 from qlmdm_core.host import command, procfs
-from qlmdm_core.host.common import SEARCH_PATH
 from qlmdm_core.host.real import RealHost
+from qlmdm_core.searchpath import SEARCH_PATH
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs uid 0")
 

@@ -97,7 +97,7 @@ class HttpResponse:
 class Host(Protocol):
     """A collector's only way to the machine, which is what makes a machine recordable.
 
-    Commands run with a fixed PATH (`qlmdm_core.host.common.SEARCH_PATH`: what root's usually is),
+    Commands run with a fixed PATH (`qlmdm_core.searchpath`: what root's usually is),
     the C.UTF-8 locale, no inherited environment, standard input closed, and a time limit.
     File methods raise `FileNotFoundError`, `PermissionError` or another `OSError`, as `open` does.
     """

@@ -25,9 +25,9 @@ from qlmdm_core.client.isolation import Outcome
 from qlmdm_core.client.plan import HostFactory
 from qlmdm_core.errors import UsageError
 from qlmdm_core.host.journal import Journal, NotRecordedError
-from qlmdm_core.host.redaction.people import is_persons
 from qlmdm_core.host.redaction.rewrite import move, rewrite
 from qlmdm_core.host.redaction.show import everything, summary
+from qlmdm_core.people import is_persons
 
 Collect: TypeAlias = "Callable[[HostFactory], Outcome]"
 

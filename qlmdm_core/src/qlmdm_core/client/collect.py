@@ -239,8 +239,7 @@ def _with_hash(
     import hashlib  # after the collect: each of its processes would carry the cryptography
     import hmac
 
-    lasting = {name: part for name, part in result.value.items() if name not in result.volatile}
-    data = plain or strictjson.canonical(lasting)
+    data = plain or strictjson.canonical(result.lasting)
     if plain or result.private:
         reported["value_sha256"] = hmac.new(private_key(), data, "sha256").hexdigest()
     else:

@@ -58,6 +58,11 @@ class CollectorOutcome:
     printed: str = ""
     """What it printed (the beginning and the end of it), if it failed."""
 
+    @property
+    def lasting(self) -> dict[str, JSON]:
+        """The value without what changes all the time: what a change of it is told by."""
+        return {name: part for name, part in self.value.items() if name not in self.volatile}
+
 
 @dataclass(kw_only=True)
 class Outcome:

@@ -13,11 +13,9 @@ from qlmdm_core.client.sealing import NO_KEEPERS, Choice, Sealer
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.state import PRIVATE_KEY, SEALED_BEFORE, State
 from qlmdm_core.errors import NotSetUpError, SpoolError
+from qlmdm_core.people import is_persons
 from qlmdm_core.signing.encryption import encrypt
 from qlmdm_core.signing.interface import PublicKey
-
-FIRST_UID, LAST_UID = 1000, 60000
-"""Of people, by login.defs(5) as distributions ship it."""
 
 
 class Privacy:
@@ -84,7 +82,7 @@ class Privacy:
         return {
             fields[0]
             for fields in lines
-            if len(fields) >= 7 and len(fields[0]) > 1 and _is_persons(fields[2])
+            if len(fields) >= 7 and len(fields[0]) > 1 and is_persons(fields[2])
         }
 
     def _kept(self) -> dict[str, JSON]:
@@ -99,7 +97,3 @@ class Privacy:
             # The record is stored by now; without this, it is only encrypted once more.
             with contextlib.suppress(SpoolError):
                 self._state.write_json(SEALED_BEFORE, self._sealer.kept)
-
-
-def _is_persons(uid: str) -> bool:
-    return uid.isascii() and uid.isdigit() and FIRST_UID <= int(uid[:9]) <= LAST_UID

@@ -117,7 +117,7 @@ class Sealer:
                     # The server keeps what it has while this stays the same: what nobody can
                     # read must not stand there once it can be encrypted.
                     mark = b"" if value[SEALED] else b"not encrypted\0"
-                    lasting = strictjson.canonical(_lasting(result))
+                    lasting = strictjson.canonical(result.lasting)
                     plain[name] = self._readers() + mark + lasting
                 outcome.results[name] = replace(result, value=value, private=whole)
         self.kept = {name: kept for name, kept in self.kept.items() if name in outcome.names}
@@ -190,10 +190,6 @@ def _failure(result: CollectorOutcome, error: str) -> PluginFailure:
         stage="seal",
         error=f"{result.name}: {error}",
     )
-
-
-def _lasting(result: CollectorOutcome) -> dict[str, JSON]:
-    return {name: part for name, part in result.value.items() if name not in result.volatile}
 
 
 def _without_words(result: CollectorOutcome, whole: bool, partly: bool) -> CollectorOutcome:

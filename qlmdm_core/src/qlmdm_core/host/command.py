@@ -20,7 +20,7 @@ from typing import Any
 
 from qlmdm_core.api import CommandResult
 from qlmdm_core.host import procfs
-from qlmdm_core.host.common import SEARCH_PATH
+from qlmdm_core.searchpath import SEARCH_PATH
 
 MARK = "QLMDM_COMMAND"
 """The variable by which a process that left the session of its command is still known."""

@@ -1,4 +1,4 @@
-"""What every kind of host shares: the fixed PATH, patterns of file names, the adapter."""
+"""What every kind of host shares: patterns of file names, the adapter."""
 
 from __future__ import annotations
 
@@ -10,19 +10,6 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from qlmdm_core.api import DistroAdapter
-
-SEARCH_PATH = (
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-    # NixOS keeps nothing in the others; the first folder has its set-uid programs.
-    "/run/wrappers/bin",
-    "/run/current-system/sw/bin",
-)
-"""Where programs are looked for, whatever the environment says."""
 
 DistroSource: TypeAlias = "DistroAdapter | Callable[[], DistroAdapter | None] | None"
 """An adapter, or a function that finds it when a collector first asks."""

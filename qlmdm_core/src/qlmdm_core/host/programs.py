@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from qlmdm_core.host.common import SEARCH_PATH
 from qlmdm_core.host.recorded import RecordedCommand
 from qlmdm_core.host.redact import redact_argv
+from qlmdm_core.searchpath import SEARCH_PATH
 
 
 class Programs:

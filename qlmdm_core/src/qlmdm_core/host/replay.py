@@ -16,7 +16,6 @@ from datetime import datetime
 from qlmdm_core.api import JSON, CommandResult, DistroAdapter, FileStat, HttpResponse, Process
 from qlmdm_core.errors import RecordingError
 from qlmdm_core.host.common import (
-    SEARCH_PATH,
     DistroHolder,
     DistroSource,
     glob_paths,
@@ -25,6 +24,7 @@ from qlmdm_core.host.programs import Programs
 from qlmdm_core.host.recorded import file_stat, read_recording
 from qlmdm_core.host.redact import redact, redact_json
 from qlmdm_core.host.tree import FileTree
+from qlmdm_core.searchpath import SEARCH_PATH
 
 KILLED = -9
 """The exit status of a command that was killed because it printed too much."""

@@ -23,14 +23,10 @@ from datetime import datetime, timezone
 from types import TracebackType
 
 from qlmdm_core.errors import KeyringError, SignatureError
+from qlmdm_core.searchpath import SEARCH_PATH
 from qlmdm_core.signing import packets
 from qlmdm_core.signing.interface import Armour, PublicKey, Signature
 
-PATH = (
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    ":/run/wrappers/bin:/run/current-system/sw/bin"
-)
-"""The last two are NixOS's."""
 TIMEOUT_SECONDS = 30.0
 # unix(7): sun_path has 108 bytes; gpg-agent's longest socket needs one to spare.
 _SOCKET_PATH_MAX = 106
@@ -39,7 +35,7 @@ _ZBASE32 = "ybndrfg8ejkmcpqxot1uwisza345h769"
 
 def program(name: str) -> str | None:
     """The absolute path of a program on the fixed search path, or None."""
-    for folder in PATH.split(":"):
+    for folder in SEARCH_PATH:
         path = f"{folder}/{name}"
         if os.access(path, os.X_OK) and os.path.isfile(path):
             return path
@@ -314,7 +310,7 @@ def run_program(
                 stdout=subprocess.DEVNULL if stdout is None else stdout,
                 stderr=errors,
                 pass_fds=keep,
-                env={"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"},
+                env={"PATH": ":".join(SEARCH_PATH), "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"},
                 cwd="/",
             )
         except OSError as error:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from qlmdm_core.host.recorded import RecordedCommand, Recording
+from qlmdm_core.people import is_persons
 
 _HOME = re.compile(r"(?:^|[\s\"'=:(,])/(?:var/)?home/([^/\s\"':]+)")
 _MEDIUM = re.compile(r"(?:^|[\s\"'=:(,])/(?:run/)?media/([^/\s\"':,]+)/[^/\s]")
@@ -62,17 +63,6 @@ _SYSTEM = frozenset(
 _DOCUMENT = re.compile(r"/home/[^/]+/(?:[^./][^/]*/)*([^./][^/]{3,}\.[A-Za-z0-9]{2,5})\Z")
 """(Not below a hidden folder: that is configuration.)"""
 _PAGE = re.compile(r"\A(?:--\S+=)?https?://(\S{4,})")
-
-
-def is_persons(uid: str) -> bool:
-    """Whether a uid may be somebody's: of login.defs(5), of systemd-homed, of a directory.
-
-    systemd.io, "Users, Groups, UIDs and GIDs": 61184 to 65519 are services that come and go,
-    60514 to 60705 not people either; 65534 is nobody.
-    """
-    if not (uid.isascii() and uid.isdigit() and len(uid) <= 10):
-        return False
-    return 1000 <= int(uid) <= 60513 or 65536 <= int(uid) < 2**32 - 1
 
 
 def users(recording: Recording, files: Mapping[str, str]) -> Iterator[str]:

@@ -39,7 +39,7 @@ def rewrite(source: str, target: str, known: Iterable[tuple[str, str]] = ()) -> 
     for folder, folders, files in os.walk(root):
         for name in sorted([*folders, *files]):
             path = os.path.join(folder, name)
-            inside = names.replace(os.fsdecode(path[len(root) :]))
+            inside = names.replace(path[len(root) :])
             _copy(path, os.path.join(target, "files") + inside, names)
     return names
 
