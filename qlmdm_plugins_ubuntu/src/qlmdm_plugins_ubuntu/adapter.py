@@ -12,6 +12,7 @@ from datetime import timedelta
 from qlmdm_core import osrelease
 from qlmdm_core.api import Host, InstalledPackages, Reboot, ReleaseUpgrade, Updates
 from qlmdm_plugins_ubuntu import dpkg, installed, lists, pending, reboot, releases, upgrader
+from qlmdm_plugins_ubuntu.text import text_of
 
 OLD_LISTS = 14 * 86400
 """Seconds after which package lists say nothing any more about what a machine lacks. Sites
@@ -98,7 +99,7 @@ class AptAdapter:
         if base is None:
             return ReleaseUpgrade(reason="os-release names no release of Ubuntu or Debian")
         found = lists.examine(host)
-        file = _read(host, f"/usr/share/distro-info/{base.distribution}.csv")
+        file = text_of(host, f"/usr/share/distro-info/{base.distribution}.csv")
         known = releases.merge(
             releases.builtin(base.distribution), releases.parse_distro_info(file)
         )
@@ -107,7 +108,7 @@ class AptAdapter:
             base,
             host.now().date(),
             paid=found.infra_pro if base.distribution == "ubuntu" else found.elts,
-            prompt=releases.parse_prompt(_read(host, "/etc/update-manager/release-upgrades")),
+            prompt=releases.parse_prompt(text_of(host, "/etc/update-manager/release-upgrades")),
         )
         return upgrader.refine(host, base, result) if base.own else result
 
@@ -148,7 +149,7 @@ class AptAdapter:
 
 def _base(host: Host) -> releases.Base | None:
     """The release that the machine runs or is built upon, by os-release and lsb-release."""
-    return releases.base_of(osrelease.read(host), _read(host, "/etc/lsb-release"))
+    return releases.base_of(osrelease.read(host), text_of(host, "/etc/lsb-release"))
 
 
 def _doubt(host: Host, found: lists.PackageLists) -> str:
@@ -162,11 +163,3 @@ def _doubt(host: Host, found: lists.PackageLists) -> str:
         day = (host.now() - timedelta(seconds=found.age_seconds)).date()
         return f"the package lists are of {day.isoformat()}; run: sudo apt update"
     return ""
-
-
-def _read(host: Host, path: str) -> str:
-    """The text of a file, empty if there is none that can be read."""
-    try:
-        return host.read(path)
-    except OSError:
-        return ""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from qlmdm_core.api import Host, Reboot
 from qlmdm_plugins_ubuntu import dpkg
+from qlmdm_plugins_ubuntu.text import text_of
 
 MARKS = ("/run/reboot-required", "/var/run/reboot-required")
 MARKER = "/usr/share/update-notifier/notify-reboot-required"
@@ -79,7 +80,7 @@ def _newer(host: Host, running: str, newest: str) -> str:
     if running and newest == running:
         # Debian keeps the release while modules stay compatible, so a fix can leave it as it is.
         # The compiler and the linker, which may be Debian's as well, are named before the "#1".
-        built = _BUILT.search(_read(host, "/proc/version").rpartition(" #")[2])
+        built = _BUILT.search(text_of(host, "/proc/version").rpartition(" #")[2])
         installed = dpkg.package_version(host, f"linux-image-{running}") if built else None
         if built and installed and _bare(installed) != _bare(built[1]):
             return f"kernel {running} is installed as {installed}, {built[1]} runs"
@@ -166,15 +167,8 @@ def _order(release: str) -> list[tuple[int, str, int]]:
 
 
 def _running_kernel(host: Host) -> str:
-    release = _read(host, "/proc/sys/kernel/osrelease").strip()
+    release = text_of(host, "/proc/sys/kernel/osrelease").strip()
     if not release:
         result = host.run(("uname", "-r"))
         release = result.stdout.strip() if result.ok else ""
     return release if _RELEASE.match(release) else ""
-
-
-def _read(host: Host, path: str) -> str:
-    try:
-        return host.read(path)
-    except OSError:
-        return ""

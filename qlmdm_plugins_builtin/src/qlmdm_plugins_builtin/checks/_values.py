@@ -32,6 +32,12 @@ def texts(values: JSON, most: int = 20) -> list[str]:
     return [value[:200] for value in values[:most] if isinstance(value, str)]
 
 
+def text_in(value: JSON, key: str, most: int = 200) -> str:
+    """The text in a field of a value, cut; empty if it is none."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return found[:most] if isinstance(found, str) else ""
+
+
 def objects(values: JSON) -> list[Mapping[str, JSON]]:
     """The objects in a list; what is none counts as an empty one."""
     if not isinstance(values, list):

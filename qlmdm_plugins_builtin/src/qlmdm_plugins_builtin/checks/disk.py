@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
-from qlmdm_plugins_builtin.checks._values import not_understood, objects
+from qlmdm_plugins_builtin.checks._values import not_understood, objects, text_in
 from qlmdm_plugins_builtin.checks.disk_mends import mend
 from qlmdm_plugins_builtin.policy import DAY, Policy
 
@@ -72,11 +72,11 @@ _NOT_UNDERSTOOD = not_understood("hd_encryption")
 
 
 def _fail(value: Mapping[str, JSON], plain: Sequence[Mapping[str, JSON]], os_info: JSON) -> Verdict:
-    where = [f"{_text(v, 'mount')} is {_text(v, 'reason') or 'in plain'}" for v in plain]
+    where = [f"{text_in(v, 'mount')} is {text_in(v, 'reason') or 'in plain'}" for v in plain]
     more = f"; {len(where) - _NAMED} more volumes are plain" if len(where) > _NAMED else ""
     said = "; ".join(where[:_NAMED]) + more
     if not said:
-        said = _text(value, "reason") or "the disks are not encrypted"
+        said = text_in(value, "reason") or "the disks are not encrypted"
     return Verdict(
         state="fail",
         message=f"{said}. {mend(plain, os_info)}",
@@ -85,16 +85,11 @@ def _fail(value: Mapping[str, JSON], plain: Sequence[Mapping[str, JSON]], os_inf
 
 
 def _unknown(value: Mapping[str, JSON]) -> Verdict:
-    reason = _text(value, "reason") or "no reason was reported"
+    reason = text_in(value, "reason") or "no reason was reported"
     volumes = [
         v for v in objects(value.get("volumes")) if v.get("state") not in ("encrypted", "exempt")
     ]
     return Verdict(state="unknown", message=reason, evidence=_evidence(volumes))
-
-
-def _text(value: Mapping[str, JSON], key: str) -> str:
-    text = value.get(key)
-    return text[:200] if isinstance(text, str) else ""
 
 
 def _evidence(volumes: Sequence[Mapping[str, JSON]]) -> JSON:

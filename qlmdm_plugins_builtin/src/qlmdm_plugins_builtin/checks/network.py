@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
-from qlmdm_plugins_builtin.checks._values import not_understood
+from qlmdm_plugins_builtin.checks._values import not_understood, text_in
 from qlmdm_plugins_builtin.checks.firewall_mends import NAMES, mend_firewall
 from qlmdm_plugins_builtin.checks.ssh_mends import mend_ssh
 from qlmdm_plugins_builtin.policy import DAY, Policy
@@ -216,8 +216,7 @@ def _reason(value: Mapping[str, JSON]) -> str:
 
 
 def _text(value: JSON, key: str) -> str:
-    text = value.get(key) if isinstance(value, dict) else None
-    return text[:300] if isinstance(text, str) else ""
+    return text_in(value, key, 300)  # a rule of a firewall is long
 
 
 def _is_number(value: JSON) -> bool:

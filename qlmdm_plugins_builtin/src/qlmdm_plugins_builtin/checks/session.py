@@ -12,7 +12,7 @@ from functools import partial
 
 from qlmdm_core.api import JSON, PASS, AuditCheck, ClientView, Verdict
 from qlmdm_core.units import say_duration
-from qlmdm_plugins_builtin.checks._values import not_understood, objects
+from qlmdm_plugins_builtin.checks._values import not_understood, objects, text_in
 from qlmdm_plugins_builtin.checks.session_mends import DESKTOPS, mend_guest, mend_lock
 from qlmdm_plugins_builtin.policy import Policy
 
@@ -70,7 +70,7 @@ def judge_screenlock(max_delay: float, client: ClientView, now: datetime) -> Ver
     if bad or value["state"] == "disabled":
         return _unlocked(bad, max_delay)
     if value["state"] == "unknown":
-        message = _text(value, "reason") or "no reason was reported"
+        message = text_in(value, "reason") or "no reason was reported"
         return Verdict(state="unknown", message=message, evidence=_evidence(sessions))
     if value["state"] == "no_graphical_session" and not sessions:
         return PASS
@@ -108,12 +108,12 @@ def _unlocked(bad: Sequence[Mapping[str, JSON]], max_delay: float) -> Verdict:
 
 def _say(session: Mapping[str, JSON], max_delay: float) -> str:
     """One session: whose, what is wrong, and what to type."""
-    user = _text(session, "user") or "somebody"
-    desktop = _text(session, "desktop")
+    user = text_in(session, "user") or "somebody"
+    desktop = text_in(session, "desktop")
     whose = f"{user}'s {DESKTOPS.get(desktop, desktop) or 'graphical'} session"
     delay = _delay(session)
     if session.get("state") == "disabled" or delay is None:
-        reason = _text(session, "reason")
+        reason = text_in(session, "reason")
         wrong = "never locks by itself" + (f" ({reason})" if reason else "")
     else:
         wrong = f"locks after {_say_delay(delay)}, and {_say_delay(max_delay)} is allowed"
@@ -131,11 +131,6 @@ def _evidence(sessions: Sequence[Mapping[str, JSON]]) -> JSON:
     keys = ("user", "desktop", "locker", "state", "delay", "reason", "settings")
     shown = [{key: s[key] for key in keys if key in s} for s in sessions[:_SHOWN]]
     return {"sessions": shown, "count": len(sessions)}
-
-
-def _text(value: Mapping[str, JSON], key: str) -> str:
-    text = value.get(key)
-    return text[:200] if isinstance(text, str) else ""
 
 
 # --- guest_session --------------------------------------------------------------------------
@@ -159,6 +154,6 @@ def judge_guest_session(client: ClientView, now: datetime) -> Verdict:  # noqa: 
     if value["state"] == "enabled":
         return Verdict(state="fail", message=mend_guest(value), evidence=evidence)
     if value["state"] == "unknown":
-        reason = _text(value, "reason") or "no reason was reported"
+        reason = text_in(value, "reason") or "no reason was reported"
         return Verdict(state="unknown", message=reason, evidence=evidence)
     return PASS

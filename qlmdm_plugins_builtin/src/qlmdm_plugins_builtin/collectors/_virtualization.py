@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qlmdm_core.api import Host
+from qlmdm_plugins_builtin.collectors.text import text_of
 
 CONTAINERS = (
     # systemd-detect-virt(1)
@@ -40,13 +41,13 @@ def detect(host: Host) -> str | None:
 def container(host: Host) -> str | None:
     """The kind of container that this is, or None if it is none (as far as can be seen)."""
     # systemd's container interface: the manager says what it runs in.
-    if word := _text(host, "/run/systemd/container").strip():
+    if word := text_of(host, "/run/systemd/container").strip():
         return word
-    own_root = has_own_root(_text(host, "/proc/self/mountinfo"))
+    own_root = has_own_root(text_of(host, "/proc/self/mountinfo"))
     for path, kind in _MARKERS:
         if host.exists(path) and not own_root:
             return kind
-    if "microsoft" in _text(host, "/proc/version").lower():
+    if "microsoft" in text_of(host, "/proc/version").lower():
         return "wsl"
     found = detect(host)
     if found in _BY_MARKER and own_root:
@@ -67,13 +68,6 @@ def has_own_root(mountinfo: str) -> bool:
     return bool(separator and source and source[0].startswith("/dev/") and roots[-1][3] == "/")
 
 
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read(path)
-    except OSError:
-        return ""
-
-
 def describe(host: Host) -> str | None:
     """What the machine runs on: "none" for a real one, a name, "vm-other", or None: unknown.
 
@@ -85,9 +79,9 @@ def describe(host: Host) -> str | None:
     found = detect(host)
     if found and found not in CONTAINERS:
         return found
-    if _text(host, "/sys/hypervisor/type").strip() == "xen":
+    if text_of(host, "/sys/hypervisor/type").strip() == "xen":
         return "xen"
-    processors = _text(host, "/proc/cpuinfo").splitlines()
+    processors = text_of(host, "/proc/cpuinfo").splitlines()
     flags = next((line for line in processors if line.startswith("flags")), "")
     if not flags:
         return None

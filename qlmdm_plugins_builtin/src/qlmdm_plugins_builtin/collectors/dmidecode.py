@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from qlmdm_core.api import JSON, Host
+from qlmdm_plugins_builtin.collectors.text import text_of
 
 from ._dmi import CHASSIS, VIRTUAL, chassis_number, clean, is_portable, is_virtual
 
@@ -210,7 +211,4 @@ def _without_tables(
 
 
 def _read(host: Host, path: str) -> str:
-    try:
-        return host.read(path, max_bytes=4096)
-    except OSError:
-        return ""
+    return text_of(host, path, max_bytes=4096)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from qlmdm_core.api import JSON, Host, unknown
+from qlmdm_plugins_builtin.collectors.text import text_of
 
 from . import _udev
 from ._interface_model import Interface, clean_mac, is_random_mac, kind_of
@@ -226,8 +227,4 @@ def _target(host: Host, path: str) -> str | None:
 
 
 def _text(host: Host, path: str) -> str:
-    """A file's text; empty also where the kernel answers EINVAL, as for a link that is down."""
-    try:
-        return host.read(path, max_bytes=64 << 10).strip()
-    except OSError:
-        return ""
+    return text_of(host, path, max_bytes=64 << 10).strip()

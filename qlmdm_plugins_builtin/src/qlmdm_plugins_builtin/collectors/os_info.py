@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from qlmdm_core import osrelease
 from qlmdm_core.api import JSON, Host
+from qlmdm_plugins_builtin.collectors.text import text_of
 
 from . import _virtualization
 
@@ -225,7 +226,4 @@ def _by_lsb_release(host: Host) -> dict[str, str]:
 
 
 def _text(host: Host, path: str) -> str:
-    try:
-        return host.read(path, max_bytes=64 << 10)
-    except OSError:
-        return ""
+    return text_of(host, path, max_bytes=64 << 10)

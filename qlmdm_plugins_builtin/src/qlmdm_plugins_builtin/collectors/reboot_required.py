@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from qlmdm_core import osrelease
 from qlmdm_core.api import JSON, Host, Reboot, unknown
 from qlmdm_plugins_builtin.collectors import _virtualization
+from qlmdm_plugins_builtin.collectors.text import text_of
 
 MOST_PACKAGES = 200
 _MARKS = ("/run/reboot-required", "/run/reboot-needed")
@@ -75,7 +76,7 @@ def _nobody(host: Host) -> Reboot:
 def _generic(host: Host, kernel: str) -> Iterator[str]:
     """What asks for a restart, whatever the distribution."""
     if host.exists("/run/reboot-needed"):
-        word = _text(host, "/run/reboot-needed").strip()
+        word = text_of(host, "/run/reboot-needed").strip()
         kind = word if word in ("reboot", "kexec", "soft-reboot") else "reboot"
         yield f"zypper asks for a restart ({kind})"
     if kernel and (others := _other_kernels(host, kernel)):
@@ -149,7 +150,7 @@ def _since_at(host: Host) -> str | None:
 
 
 def _running_kernel(host: Host) -> str:
-    release = _text(host, "/proc/sys/kernel/osrelease").strip()
+    release = text_of(host, "/proc/sys/kernel/osrelease").strip()
     if not release:
         result = host.run(("uname", "-r"))
         release = result.stdout.strip() if result.ok else ""
@@ -161,10 +162,3 @@ def _names(host: Host, folder: str) -> list[str]:
         return host.listdir(folder)[:100]
     except OSError:
         return []
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read(path)
-    except OSError:
-        return ""

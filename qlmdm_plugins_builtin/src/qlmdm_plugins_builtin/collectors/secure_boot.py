@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from qlmdm_core.api import JSON, CommandResult, Host, unknown
 from qlmdm_plugins_builtin.collectors import _virtualization
+from qlmdm_plugins_builtin.collectors.text import text_of
 
 EFI = "/sys/firmware/efi"
 _GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"  # EFI_GLOBAL_VARIABLE: UEFI specification, 3.3
@@ -36,7 +37,7 @@ def collect(host: Host) -> JSON:
     `lockdown` is the kernel's own: with Secure Boot, most distributions' kernels refuse that root
     changes them (kernel_lockdown(7)).
     """
-    evidence: dict[str, JSON] = {"lockdown": parse_lockdown(_text(host, _LOCKDOWN))}
+    evidence: dict[str, JSON] = {"lockdown": parse_lockdown(text_of(host, _LOCKDOWN))}
     if kind := _virtualization.container(host):
         return unknown(f"this is a container ({kind}): it is not what is started", **evidence)
     if not host.exists(EFI):
@@ -84,9 +85,9 @@ def _without_efi(host: Host, evidence: dict[str, JSON]) -> JSON:
     """What it means that the kernel has no EFI: mostly that it was started by a BIOS."""
     if not host.exists("/sys/firmware"):
         return unknown("/sys/firmware is not there, so the firmware can't be seen", **evidence)
-    if "noefi" in _text(host, "/proc/cmdline").split():
+    if "noefi" in text_of(host, "/proc/cmdline").split():
         return unknown("the kernel was told to leave EFI alone (noefi)", **evidence)
-    if "control_d" in _text(host, "/proc/xen/capabilities"):
+    if "control_d" in text_of(host, "/proc/xen/capabilities"):
         return unknown("Xen hides the firmware from this system", **evidence)
     for path, what in (("/sys/firmware/ipl", "IPL"), ("/sys/firmware/secvar", "OpenPOWER")):
         if host.exists(path):
@@ -125,7 +126,7 @@ def _variables(host: Host) -> Answer:
         validates = None  # no shim, or one that nothing was turned off in
     return Answer(
         secure_boot=secure_boot,
-        setup_mode=parse_variable(_text(host, f"{folder}/SetupMode-{_GLOBAL}")),
+        setup_mode=parse_variable(text_of(host, f"{folder}/SetupMode-{_GLOBAL}")),
         shim_validates=validates,
     )
 
@@ -176,10 +177,3 @@ def parse_lockdown(text: str) -> str | None:
         if word in ("[none]", "[integrity]", "[confidentiality]"):
             return word[1:-1]
     return None
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read(path)
-    except OSError:
-        return ""

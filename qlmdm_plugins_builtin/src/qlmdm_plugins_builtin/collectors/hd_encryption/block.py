@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qlmdm_core.api import Host
+from qlmdm_plugins_builtin.collectors.text import text_of
 
 CLASS = "/sys/class/block"
 BLOCK = "/sys/block"
@@ -155,10 +156,7 @@ def _names(host: Host, folder: str) -> list[str]:
 
 
 def _text(host: Host, path: str) -> str:
-    try:
-        return host.read(path).rstrip("\n")
-    except OSError:
-        return ""
+    return text_of(host, path).rstrip("\n")
 
 
 _REAL = re.compile(
