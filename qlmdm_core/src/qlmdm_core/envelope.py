@@ -27,7 +27,19 @@ VERSION = 2
 SUBMIT = "/qlmdm/v1/submit"
 UPDATE = "/qlmdm/v1/update"
 ENROLL = "/qlmdm/v1/enroll"
-ENDPOINTS = {"submit": SUBMIT, "update": UPDATE, "enroll": ENROLL}
+ACK = "/qlmdm/v1/acknowledge_patch"
+REKEY = "/qlmdm/v1/rekey"
+PAYLOAD = "/qlmdm/v1/payload"
+BLOB = "/qlmdm/v1/blob/"
+"""Followed by a SHA-256: releases, whose bytes are no secret."""
+ENDPOINTS = {
+    "submit": SUBMIT,
+    "update": UPDATE,
+    "enroll": ENROLL,
+    "ack": ACK,
+    "rekey": REKEY,
+    "payload": PAYLOAD,
+}
 """Where each type of message goes."""
 
 MAX_ANSWER_BYTES = 4 << 20

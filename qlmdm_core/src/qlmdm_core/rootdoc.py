@@ -49,6 +49,13 @@ class Root:
     keepers: tuple[str, ...] = ()
     """The keys of the secret-keepers: what is private is encrypted to all of them on the client,
     and they are named here because a server that was broken into would name its own."""
+    epoch: int = 1
+    """Releases are of one epoch, then of a number: raising it, as after restoring an old backup,
+    lets numbers begin again without making any older release acceptable."""
+    wipe_threshold: int = 1
+    """How many different operators must sign a wipe; never fewer than sign a command."""
+    never_wipe: tuple[str, ...] = ()
+    """The ids of clients that refuse every wipe."""
     extra: Mapping[str, JSON] = field(default_factory=dict)
     """Fields that this version of the program doesn't know."""
 
@@ -76,14 +83,18 @@ def build(root: Root) -> str:
         "typ": "root",
         "version": root.version,
         "server_id": root.server_id,
-        "issued_at": _write_time(root.issued_at),
-        "expires_at": _write_time(root.expires_at),
+        "issued_at": write_time(root.issued_at),
+        "expires_at": write_time(root.expires_at),
         "roles": {
             name: {"fingerprints": list(role.fingerprints), "threshold": role.threshold}
             for name, role in root.roles.items()
         },
         "keys": dict(root.keys),
         **({"keepers": list(root.keepers)} if root.keepers else {}),
+        # Left out where they are what they are without: documents of version 1 had none.
+        **({"epoch": root.epoch} if root.epoch != 1 else {}),
+        **({"wipe_threshold": root.wipe_threshold} if root.wipe_threshold != 1 else {}),
+        **({"never_wipe": list(root.never_wipe)} if root.never_wipe else {}),
     }
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     parse(text)
@@ -110,7 +121,7 @@ def pin(document: bytes, sha256: str, verifier: Verifier) -> Root:
     if signed.sha256 != sha256:
         raise TrustError("this is not the root document that the invitation named")
     root = parse(signed.text)
-    _check_threshold(signed, root, verifier)
+    require(signed, root, "root", verifier)
     return root
 
 
@@ -118,13 +129,15 @@ def advance(current: Root, document: bytes, verifier: Verifier) -> Root:
     """The next version, if `current` and itself vouch for it. Raises `TrustError`."""
     signed = signedtext.unpack(document, max_bytes=MAX_BYTES)
     # The old keys first: what they did not sign is not worth reading.
-    _check_threshold(signed, current, verifier)
+    require(signed, current, "root", verifier)
     root = parse(signed.text)
     if root.version != current.version + 1:
         raise TrustError(f"root document {root.version} can't follow {current.version}")
     if root.server_id != current.server_id:
         raise TrustError("the next root document is another server's")
-    _check_threshold(signed, root, verifier)
+    if root.epoch < current.epoch:
+        raise TrustError(f"the epoch of releases can't go back from {current.epoch}")
+    require(signed, root, "root", verifier)
     return root
 
 
@@ -132,17 +145,25 @@ def load(document: bytes, verifier: Verifier) -> Root:
     """A document that we stored ourselves: signed by itself. Raises `TrustError`."""
     signed = signedtext.unpack(document, max_bytes=MAX_BYTES)
     root = parse(signed.text)
-    _check_threshold(signed, root, verifier)
+    require(signed, root, "root", verifier)
     return root
 
 
-def _check_threshold(signed: SignedText, root: Root, verifier: Verifier) -> None:
-    wanted = root.roles["root"].threshold
-    found = signedtext.signers(signed, root.public_keys("root"), verifier)
+def require(
+    signed: SignedText, root: Root, role: str, verifier: Verifier, *, threshold: int | None = None
+) -> set[str]:
+    """The keys of a role that signed this text: at least as many as the role asks for.
+
+    A higher `threshold` is that of what is signed, such as a wipe. Raises `TrustError`.
+    """
+    wanted = max(root.roles[role].threshold, threshold or 1)
+    found = signedtext.signers(signed, root.public_keys(role), verifier)
     if len(found) < wanted:
         raise TrustError(
-            f"signed by {len(found)} of the {wanted} root keys that version {root.version} asks for"
+            f"signed by {len(found)} of the {wanted} {role} keys that root document "
+            f"{root.version} asks for"
         )
+    return found
 
 
 def _root(value: JSON) -> Root:
@@ -150,18 +171,21 @@ def _root(value: JSON) -> Root:
         raise TrustError("not a root document of this format")
     roles = {
         str(name): Role(
-            fingerprints=tuple(role["fingerprints"]), threshold=_whole(role["threshold"])
+            fingerprints=tuple(role["fingerprints"]), threshold=whole(role["threshold"])
         )
         for name, role in value["roles"].items()
     }
     root = Root(
-        version=_whole(value["version"]),
+        version=whole(value["version"]),
         server_id=value["server_id"],
-        issued_at=_read_time(value["issued_at"]),
-        expires_at=_read_time(value["expires_at"]),
+        issued_at=read_time(value["issued_at"]),
+        expires_at=read_time(value["expires_at"]),
         roles=roles,
         keys=dict(value["keys"]),
         keepers=tuple(value.get("keepers", ())),
+        epoch=whole(value.get("epoch", 1)),
+        wipe_threshold=whole(value.get("wipe_threshold", 1)),
+        never_wipe=tuple(map(str, value.get("never_wipe", ()))),
         extra={name: part for name, part in value.items() if name not in _KNOWN},
     )
     _check(root)
@@ -169,7 +193,10 @@ def _root(value: JSON) -> Root:
 
 
 _KNOWN = frozenset(
-    {"v", "typ", "version", "server_id", "issued_at", "expires_at", "roles", "keys", "keepers"}
+    {
+        *("v", "typ", "version", "server_id", "issued_at", "expires_at", "roles", "keys"),
+        *("keepers", "epoch", "wipe_threshold", "never_wipe"),
+    }
 )
 
 
@@ -188,6 +215,8 @@ def _check(root: Root) -> None:
             )
         for fingerprint in role.fingerprints:
             _check_key(root, fingerprint)
+    if root.wipe_threshold > len(root.roles["operator"].fingerprints):
+        raise TrustError(f"a wipe asks for {root.wipe_threshold} operators; there are fewer")
     if len(set(root.keepers)) != len(root.keepers):
         raise TrustError("a secret-keeper's key is named twice")
     for fingerprint in root.keepers:
@@ -208,15 +237,18 @@ def _check_key(root: Root, fingerprint: str) -> None:
         raise TrustError(f"the key given for {fingerprint} is another one")
 
 
-def _whole(value: JSON) -> int:
+def whole(value: JSON) -> int:
+    """A whole number from 1, as signed documents have them. Raises `ValueError`."""
     if type(value) is not int or value < 1:
         raise ValueError(f"expected a whole number from 1, not {value!r}")
     return value
 
 
-def _write_time(at: datetime) -> str:
+def write_time(at: datetime) -> str:
+    """A time as signed documents write it: "2026-01-31T23:59:59Z"."""
     return at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _read_time(text: str) -> datetime:
+def read_time(text: str) -> datetime:
+    """What `write_time` wrote. Raises `ValueError`."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)

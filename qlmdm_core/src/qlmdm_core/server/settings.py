@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal
 
 from qlmdm_core.settings import setting
@@ -86,6 +87,88 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnrolmentSettings:
+    """How machines become clients."""
+
+    approval: bool = setting(
+        False, "True: each new machine waits until an administrator approves it."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegacySettings:
+    """Reports of the original's clients, which all share one key; both keys or none."""
+
+    public_key: str | None = setting(None, "File with the public key that those clients share.")
+    until: str | None = setting(None, "The last day on which they are taken, as in 2027-03-31.")
+
+    def __post_init__(self) -> None:
+        if (self.public_key is None) != (self.until is None):
+            raise ValueError("expected both public_key and until, or neither")
+        if self.until is not None:
+            date.fromisoformat(self.until)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseSettings:
+    """What `qlmdm-client-release build` puts into a release."""
+
+    settings: str | None = setting(
+        None, "The client settings to ship; else client/settings.yml beside this file."
+    )
+    commands: str | None = setting(
+        None, "Folder with scripts that run once on each client; else client/commands there."
+    )
+    distributions: tuple[str, ...] = setting(
+        (),
+        "Plugin distributions to ship; else all that are installed here and have client plugins.",
+    )
+    wheels: str | None = setting(
+        None, "Folder of wheels to take packages from; else the package index that pip knows."
+    )
+    expires_after: Duration = setting(
+        parse_duration("180 days"), "How long a release may be installed.", minimum=3600
+    )
+    mirrors: tuple[str, ...] = setting(
+        (), "URLs below which clients find releases by hash; else this server."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSettings:
+    """Defaults of one-time commands."""
+
+    expires_after: Duration = setting(
+        parse_duration("7 days"), "How long a command waits.", minimum=60, maximum=86400 * 30
+    )
+    timeout: Duration = setting(
+        parse_duration("1h"), "How long a script may run.", minimum=1, maximum=86400
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WipeSettings:
+    """What stands between a wipe and a mistake."""
+
+    cancel_window: Duration = setting(
+        parse_duration("15m"), "How long a wipe is held back, and can be cancelled.", maximum=86400
+    )
+    operators: int = setting(
+        1,
+        "How many different operators must sign a wipe. Clients go by the root document, which "
+        "may ask for more (qlmdm-keys policy).",
+        minimum=1,
+        maximum=8,
+    )
+    never: tuple[str, ...] = setting(
+        (), "Hostnames, client ids, or tag:NAME, that can't be wiped from this server."
+    )
+    expires_after: Duration = setting(
+        parse_duration("30 days"), "How long a wipe waits.", minimum=3600, maximum=86400 * 30
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """Everything the server, the audit and the administrator's commands read."""
 
@@ -120,6 +203,14 @@ class ServerSettings:
         parse_duration("400 days"), "How long the history of values is kept."
     )
     audit: AuditSettings = field(default_factory=AuditSettings)
+    blobs: str | None = setting(
+        None, "Folder from which releases are served; else `blobs` beside `keys`. Can be rebuilt."
+    )
+    enrolment: EnrolmentSettings = field(default_factory=EnrolmentSettings)
+    legacy: LegacySettings = field(default_factory=LegacySettings)
+    release: ReleaseSettings = field(default_factory=ReleaseSettings)
+    commands: CommandSettings = field(default_factory=CommandSettings)
+    wipe: WipeSettings = field(default_factory=WipeSettings)
     plugins_off: tuple[str, ...] = setting(
         (), "Plugin distributions that are not loaded, or DISTRIBUTION:ENTRY-POINT."
     )

@@ -16,6 +16,16 @@ from datetime import datetime
 from typing import Protocol
 
 from qlmdm_core.api import JSON
+from qlmdm_core.store.outgoing import (
+    CommandPart,
+    CommandRecord,
+    CommandState,
+    CommandTarget,
+    Draft,
+    DueCommand,
+    ReleaseRecord,
+    Unattributed,
+)
 from qlmdm_core.store.records import (
     Acceptance,
     AuditTarget,
@@ -30,6 +40,8 @@ from qlmdm_core.store.records import (
     Issue,
     Judgement,
     Page,
+    Rekeying,
+    RekeyOutcome,
     RootDocument,
     Submission,
     VerdictRecord,
@@ -98,10 +110,27 @@ class Store(Protocol):
         that race for the last use: exactly one is enrolled.
         """
 
+    def rekey(self, rekeying: Rekeying) -> RekeyOutcome:
+        """Replace a client's key by another, in one step; its `seq` and all else stay.
+
+        Only the key that counts can be replaced, and not while the client is revoked or retired
+        (`not_your_key`). The same again is `again`; a new key that is (or was) anybody's
+        is `key_in_use`. Of the keys that were replaced, the last is remembered (`key`).
+        """
+
+    def put_unattributed(self, report: Unattributed) -> None:
+        """Keep the newest report of a hostname, in place of the one before."""
+
+    def unattributed(self) -> Sequence[Unattributed]:
+        """All of them, by hostname."""
+
     # --- clients ------------------------------------------------------------------------
 
     def key(self, fingerprint: str) -> ClientKey | None:
-        """Whose key this is."""
+        """Whose key this is: one indexed read, which every request makes.
+
+        Also finds the key that a client replaced last (`ClientKey.replaced_by`).
+        """
 
     def client(self, cid: str) -> Client | None:
         """One client."""
@@ -230,3 +259,107 @@ class Store(Protocol):
         One that somebody else wrote to since it was read (another `revision`) is left alone:
         read it and try again.
         """
+
+    # --- releases -----------------------------------------------------------------------
+
+    def put_blob(self, data: bytes) -> str:
+        """Keep bytes under their SHA-256 (hex), which is returned; they may be there already.
+
+        Whole or not at all: a blob that was cut off is not found.
+        """
+
+    def blob(self, sha256: str) -> bytes | None:
+        """The bytes; None if they are not there. Raises `StoreCorruptError` if they differ."""
+
+    def drop_blob(self, sha256: str) -> None:
+        """Forget it; no error if it is not there. Whether somebody needs it is the caller's."""
+
+    def put_release(self, release: ReleaseRecord) -> bool:
+        """Add a release; False if its version is there already (nothing was changed)."""
+
+    def release(self, epoch: int, number: int) -> ReleaseRecord | None:
+        """One release."""
+
+    def releases(self) -> Sequence[ReleaseRecord]:
+        """All of them, newest version first."""
+
+    def update_release(self, release: ReleaseRecord) -> bool:
+        """Write back its status, note and rollout; False if somebody else wrote meanwhile."""
+
+    def count_releases(self) -> Mapping[str | None, int]:
+        """How many active clients reported from each release ("EPOCH.NUMBER"; None: none)."""
+
+    # --- commands -----------------------------------------------------------------------
+
+    def put_command(self, command: CommandRecord, parts: Sequence[CommandPart]) -> bool:
+        """Queue a command: all of its targets are "pending", or nothing happened.
+
+        False if its id is there already. 100,000 targets are usual. A client that is named
+        and does not exist gets a target all the same.
+        """
+
+    def command(self, command_id: str) -> CommandRecord | None:
+        """One command."""
+
+    def commands(
+        self, *, after: str | None = None, limit: int = 100, kind: str | None = None
+    ) -> Sequence[CommandRecord]:
+        """Commands, newest first; `after` is the last one's `command_id`."""
+
+    def cancel_command(self, command_id: str, at: datetime) -> bool:
+        """Mark it cancelled and its "pending" targets with it; False: no such command.
+
+        Targets that were delivered are told by a command of kind "cancel".
+        """
+
+    def due_commands(self, cid: str, now: datetime) -> Sequence[DueCommand]:
+        """The open commands of a client, oldest first: none that is cancelled, expired or held."""
+
+    def advance_target(
+        self, command_id: str, cid: str, state: CommandState, at: datetime, result: JSON = None
+    ) -> bool | None:
+        """Move a target's state forward, atomically; None: that client has no such command.
+
+        False: it was there already, or further; nothing is written, but a result that "started"
+        brings (the stages of a wipe) replaces the one before. True: it moved, and
+        `delivered_at`, `started_at` or `finished_at` is set.
+        """
+
+    def target(self, command_id: str, cid: str) -> CommandTarget | None:
+        """One command on one client."""
+
+    def targets(
+        self,
+        command_id: str,
+        *,
+        states: Sequence[CommandState] | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[CommandTarget]:
+        """The targets of a command, by `cid`; `after` is the last one's."""
+
+    def targets_of(self, cid: str, *, limit: int = 100) -> Sequence[CommandTarget]:
+        """The commands of one client, newest first by `updated_at`."""
+
+    def count_targets(self, command_id: str) -> Mapping[str, int]:
+        """How many targets there are in each state."""
+
+    def expire_targets(self, now: datetime, limit: int = 1000) -> int:
+        """Move targets of expired commands that never started to "expired"; how many."""
+
+    # --- what waits for signatures --------------------------------------------------------
+
+    def put_draft(self, draft: Draft) -> bool:
+        """Add a draft; False if one of that name is there."""
+
+    def draft(self, name: str) -> Draft | None:
+        """One draft."""
+
+    def drafts(self) -> Sequence[Draft]:
+        """All of them, by name."""
+
+    def update_draft(self, draft: Draft) -> bool:
+        """Write back its signatures; False if somebody else wrote meanwhile, or it is gone."""
+
+    def drop_draft(self, name: str) -> bool:
+        """Take a draft away; False if there is none."""

@@ -76,6 +76,14 @@ class ClientKey:
     status: ClientStatus
     mid: str = field(default="", compare=False)
     """The hash of the machine it was enrolled from; empty if the engine doesn't say."""
+    tags: tuple[str, ...] = ()
+    release: str | None = None
+    """The release that its last record came from, "EPOCH.NUMBER"."""
+    has_commands: bool = False
+    """Whether a command for it is open (its own state is none of `FINAL_STATES`)."""
+    replaced_by: str | None = None
+    """This key was replaced by `rekey`: it may do nothing but ask again for that, because the
+    answer may have been lost. The fingerprint of the key that counts now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +279,22 @@ class Page:
     clients: Sequence[Client]
     after: str | None
     """Pass it as `after` to get what follows; None: this was the last page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rekeying:
+    """A client that replaces its key; both keys were shown to be its own."""
+
+    cid: str
+    old_fingerprint: str
+    new_fingerprint: str
+    public_key: str
+    """The new one's certificate, ASCII-armoured."""
+    at: datetime
+
+
+RekeyOutcome: TypeAlias = Literal["replaced", "again", "key_in_use", "not_your_key"]
+"""`again`: the same was done before, and the answer is due again."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""One-time commands on the server: queued, signed, handed out, followed."""

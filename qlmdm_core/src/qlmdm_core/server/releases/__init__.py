@@ -1,0 +1,1 @@
+"""Client releases on the server: built, signed, rolled out, served."""
