@@ -19,6 +19,7 @@ def vm_machines() -> Iterator[ModuleType]:
     pytest.importorskip("cryptography")  # by which the tool writes encrypted disks
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(TOOLS))
+        patch.syspath_prepend(str(TOOLS.with_name("vm")))
         import vm_machines
 
         yield vm_machines

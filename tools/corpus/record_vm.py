@@ -34,13 +34,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import vm_image
-from vm_guest import STARTED, Guest, GuestError
-from vm_machines import MACHINES, Machine
-
 from qlmdm_core.testing import corpus
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools" / "vm"))  # what tests/vm starts its machines by, too
+
+import vm_image  # noqa: E402
+from vm_guest import STARTED, Guest, GuestError  # noqa: E402
+from vm_machines import MACHINES, Machine  # noqa: E402
+
 STEPS = Path(__file__).resolve().parent / "vm_steps"
 TARGET = ROOT / "tests" / "machines"
 DISTRIBUTIONS = ("core", "plugins_builtin", "plugins_eset", "plugins_ubuntu", "plugins_arch")

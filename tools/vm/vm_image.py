@@ -1,4 +1,4 @@
-"""Builds the disks that record_vm.py starts machines from, without being able to mount any.
+"""Builds the disks that machines are started from, without being able to mount any.
 
 A system is unpacked into a folder by mmdebstrap, configured there, and written into a disk
 image: a partition for /boot and one for the root, either plain or in LUKS2. The container is

@@ -1,8 +1,8 @@
 """Starts a machine in qemu, by software emulation, and runs commands in it.
 
 Commands go over qemu's guest agent, so that the machine needs neither a network nor a login.
-A machine is started once and its state kept; each recording then begins with a state that is
-there again within seconds (`Guest.restore`).
+A machine is started once and its state kept; whoever needs it again has that state within
+seconds (`Guest.restore`, or a copy of its folder: `copy_started`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import base64
 import contextlib
 import json
 import random
+import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,20 +39,46 @@ class GuestError(RuntimeError):
     """A command failed in the machine, or the machine did."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What a machine has, beside its own disk vda."""
+
+    disks: tuple[str, ...] = DISKS
+    """Empty disks."""
+    paths: bool = True
+    """Whether it has the disk that it sees twice."""
+    network: bool = False
+    """Whether it reaches the services of this machine, at 10.0.2.2; nothing beyond is promised."""
+    vda: str = ""
+    """What its own disk is said to be: options of a virtio-blk device, as in ",serial=4711"."""
+
+
 class Guest:
     """A running machine."""
 
-    def __init__(self, built: Built, folder: Path) -> None:
-        """Start it; `folder` gets its disks, sockets and console."""
+    def __init__(
+        self,
+        built: Built,
+        folder: Path,
+        hardware: Hardware = Hardware(),
+        *,
+        again: bool = False,
+    ) -> None:
+        """Start it; `folder` gets its disks, sockets and console.
+
+        `again`: switch on a machine that was there before, with its disks as they are.
+        """
         self._folder = folder
+        self._hardware = hardware
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("agent", "monitor"):
             (folder / name).unlink(missing_ok=True)
         argv = self._argv(built)
         # Only the very same machine can be put into a state that was kept.
         kept = folder / "kept"
-        started = kept.exists() and kept.read_text() == repr(argv)
-        if not started:
+        known = _without(folder, argv)
+        started = not again and kept.exists() and kept.read_text() == known
+        if not started and not again:
             kept.unlink(missing_ok=True)
             self._make_disks(built)
         with open(folder / "qemu.log", "wb") as log:
@@ -68,8 +96,11 @@ class Guest:
             self._wait_for_agent(START_SECONDS)
             if not started:
                 self._settle()
+            if not started and not again:
                 self.keep(STARTED)
-                kept.write_text(repr(argv))
+                kept.write_text(known)
+            if started:
+                self._set_clock()
         except BaseException:
             self.close()
             raise
@@ -90,6 +121,18 @@ class Guest:
         self._process.kill()
         self._process.wait()
 
+    def wait_until_off(self, seconds: float) -> None:
+        """Wait until it has switched itself off. Raises `GuestError` if it doesn't in time."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise GuestError(f"still on after {seconds:.0f} s") from None
+
+    @property
+    def console(self) -> str:
+        """What it printed to its serial console since it was switched on."""
+        return (self._folder / "console.log").read_text(encoding="utf-8", errors="replace")
+
     # --- starting ------------------------------------------------------------------------
 
     def _argv(self, built: Built) -> list[str]:
@@ -109,18 +152,21 @@ class Guest:
             *("-chardev", f"socket,id=agent,path={self._folder}/agent,server=on,wait=off"),
             *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
             *("-device", "virtio-rng-pci"),
-            *("-netdev", "user,id=cable,restrict=on"),
+            *("-netdev", f"user,id=cable{'' if self._hardware.network else ',restrict=on'}"),
             *("-device", "virtio-net-pci,netdev=cable,romfile="),
         ]
-        for number, name in enumerate(("vda", *DISKS)):
+        for number, name in enumerate(("vda", *self._hardware.disks)):
             drive = f"file={self._disk(name)},format=qcow2,if=none,id=d{number}"
             argv += [
                 "-drive",
                 f"{drive},cache=unsafe,discard=unmap",
                 "-device",
-                f"virtio-blk-pci,drive=d{number}",
+                f"virtio-blk-pci,drive=d{number}{self._hardware.vda if number == 0 else ''}",
             ]
-        argv += [
+        return argv + (self._paths() if self._hardware.paths else [])
+
+    def _paths(self) -> list[str]:
+        argv = [
             "-blockdev",
             f"driver=qcow2,node-name=paths,file.driver=file,file.filename={self._disk(PATHS)}",
             *("-device", "virtio-scsi-pci,id=scsi"),
@@ -137,7 +183,8 @@ class Guest:
         create = ["qemu-img", "create", "-q", "-f", "qcow2"]
         system = [*create, "-b", str(built.disk), "-F", "raw", str(self._disk("vda"))]
         subprocess.run(system, check=True)
-        for name in (*DISKS, PATHS):
+        more = (PATHS,) if self._hardware.paths else ()
+        for name in (*self._hardware.disks, *more):
             subprocess.run([*create, str(self._disk(name)), DISK_SIZE], check=True)
 
     def _connect(self, name: str) -> socket.socket:
@@ -179,6 +226,10 @@ class Guest:
         """Go back to a state that was kept, but for the clock."""
         self._human(f"loadvm {name}")
         self._wait_for_agent(120.0)
+        self._set_clock()
+
+    def _set_clock(self) -> None:
+        """The clock goes on from when the state was kept."""
         self.run(f"date -s @{int(time.time())}")
 
     def _human(self, line: str) -> None:
@@ -214,6 +265,18 @@ class Guest:
             out = printed.decode(errors="replace")[-1500:]
             raise GuestError(f"{script}\n… failed ({status.get('exitcode')}): {out}{said[-3000:]}")
         return printed
+
+
+def copy_started(source: Path, folder: Path) -> None:
+    """Copy a machine that was started and kept, to be started from there by its own `Guest`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("kept", *(path.name for path in source.glob("*.qcow2"))):
+        shutil.copy(source / name, folder / name)
+
+
+def _without(folder: Path, argv: list[str]) -> str:
+    """A command line, but for the folder that it names."""
+    return repr(argv).replace(str(folder), "FOLDER")
 
 
 class _Channel:
