@@ -107,7 +107,7 @@ def test_what_no_command_may_say(changes: dict[str, Any], why: str) -> None:
         ({"wipe": None}, "wipe and kind differ"),
         ({"wipe": replace(ORDER, luks_uuids=())}, "erase needs LUKS headers"),
         ({"wipe": replace(ORDER, machine_id="")}, "a machine has names"),
-        ({"wipe": replace(ORDER, **{"method": "shred"})}, "methods are"),
+        ({"wipe": WipeOrder(**{**vars(ORDER), "method": "shred"})}, "methods are"),
     ],
 )
 def test_what_no_wipe_may_say(changes: dict[str, Any], why: str) -> None:
