@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -22,10 +23,12 @@ from qlmdm_core.server.clones import CloneWatch
 from qlmdm_core.server.enrol import Enrol
 from qlmdm_core.server.gate import Gate
 from qlmdm_core.server.health import Health, Ready
+from qlmdm_core.server.limits import Buckets
 from qlmdm_core.server.plugin_routes import PluginRoute, add_routes
 from qlmdm_core.server.refusals import Forbidden, Told, TooMany
 from qlmdm_core.server.roots import Roots
 from qlmdm_core.server.settings import ServerSettings
+from qlmdm_core.server.share import FairShare
 from qlmdm_core.server.submit import Submit
 from qlmdm_core.server.update import Update
 from qlmdm_core.server.urls import Addresses
@@ -56,6 +59,11 @@ def create_app(
         addresses = Addresses(settings.trusted_proxies)
     except ValueError as error:
         raise SettingsError(str(error), key="trusted_proxies") from None
+    share = FairShare(
+        proved=Buckets(settings.limits.requests_per_minute, clock=time.monotonic),
+        at_once=settings.limits.requests_at_once,
+        addresses=addresses,
+    )
     gate = Gate(
         store=store,
         settings=settings,
@@ -63,9 +71,10 @@ def create_app(
         signer=signer,
         verifier=verifier,
         clock=clock,
+        share=share,
     )
     app: falcon.App[Any, Any] = falcon.App(
-        middleware=[RequestIds()], independent_middleware=True, media_type=falcon.MEDIA_JSON
+        middleware=[RequestIds(), share], independent_middleware=True, media_type=falcon.MEDIA_JSON
     )
     _add_error_handlers(app, gate, addresses)
     roots = Roots(store)

@@ -22,6 +22,7 @@ from qlmdm_core.server import fastjson
 from qlmdm_core.server.forms import Form, read_form
 from qlmdm_core.server.refusals import Forbidden, Told
 from qlmdm_core.server.settings import ServerSettings
+from qlmdm_core.server.share import FairShare
 from qlmdm_core.signing import PublicKey, Signature, Signer, Verifier, packets
 from qlmdm_core.signing.packets import SignatureFacts
 from qlmdm_core.store import Store
@@ -56,10 +57,12 @@ class Gate:
         signer: Signer,
         verifier: Verifier,
         clock: Callable[[], datetime],
+        share: FairShare,
     ) -> None:
         self.server_id = server_id
         self.clock = clock
         self._store = store
+        self._share = share
         self._signer = signer
         self._verifier = verifier
         self._max_bytes = settings.limits.body
@@ -69,7 +72,9 @@ class Gate:
         """Steps 1 to 8. Raises `Forbidden` or, through `told`, `Told`."""
         form = read_form(req, self._max_bytes)  # 1, 2
         facts, key = self.known_key(form)  # 3
+        self._share.begin(req, key.fingerprint)
         signature = self.verified(form.data, facts, key)  # 4
+        self._share.prove(req)
         message = self.opened(form, key)  # 5
         caller = self.caller(form, key, message)
         req.context.caller = caller

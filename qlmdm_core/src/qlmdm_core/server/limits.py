@@ -30,12 +30,21 @@ class Buckets:
 
     def take(self, name: str) -> None:
         """Take one, or raise `TooMany` with the seconds until there is one again."""
+        self._look(name, 1.0)
+
+    def check(self, name: str) -> None:
+        """Raise `TooMany` if there is none to take; take nothing."""
+        self._look(name, 0.0)
+
+    def _look(self, name: str, wanted: float) -> None:
         now = self._clock()
         with self._lock:
+            if not wanted and name not in self._buckets:
+                return  # nobody's name is remembered for asking
             left, at = self._buckets.pop(name, (self._burst, now))
             left = min(self._burst, left + max(0.0, now - at) * self._rate)
             allowed = left >= 1
-            self._buckets[name] = (left - 1 if allowed else left, now)
+            self._buckets[name] = (left - wanted if allowed else left, now)
             while len(self._buckets) > self._names:
                 self._buckets.popitem(last=False)
         if not allowed:

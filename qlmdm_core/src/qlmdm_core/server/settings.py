@@ -30,6 +30,12 @@ class LimitSettings:
     enrolments_per_minute: int = setting(
         120, "Enrolment requests that one server process looks at in a minute.", minimum=1
     )
+    requests_per_minute: int = setting(
+        600, "Requests of one client that one server process looks at in a minute.", minimum=10
+    )
+    requests_at_once: int = setting(
+        4, "Requests of one client that one server process works on at once.", minimum=1
+    )
     clock_skew: Duration = setting(
         parse_duration("5m"), "How far a client's clock may be off.", minimum=1, maximum=86400
     )
