@@ -94,10 +94,10 @@ def fire(port: int, queues: Sequence[Sequence[bytes]]) -> Load:
             for message in queue:
                 begun = time.perf_counter()
                 connection.sendall(message)
-                answer = _answer(connection)
+                head = answer(connection)
                 mine.append(time.perf_counter() - begun)
-                if not answer.startswith(b"HTTP/1.1 200"):
-                    errors.append(answer[:300].decode("utf-8", "replace"))
+                if not head.startswith(b"HTTP/1.1 200"):
+                    errors.append(head[:300].decode("utf-8", "replace"))
                     break
         with lock:
             times.extend(mine)
@@ -120,8 +120,8 @@ def fire(port: int, queues: Sequence[Sequence[bytes]]) -> Load:
     )
 
 
-def _answer(connection: socket.socket) -> bytes:
-    """One whole answer."""
+def answer(connection: socket.socket) -> bytes:
+    """Read one whole answer; its head."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += _some(connection)

@@ -17,10 +17,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import audit
 import client
+import hostile
 import server
 from figures import table
 
-SECTIONS = {"client": client.figures, "server": server.figures, "audit": audit.figures}
+SECTIONS = {
+    "client": client.figures,
+    "server": server.figures,
+    "hostile": hostile.figures,
+    "audit": audit.figures,
+}
 
 
 def main() -> int:
