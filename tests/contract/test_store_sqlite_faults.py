@@ -160,8 +160,8 @@ def test_two_setups_at_once_make_one_database(path: Path, opened: Opener) -> Non
 
 # --- versions -----------------------------------------------------------------------------------
 
-SECOND = Migration(
-    number=2,
+NEXT = Migration(
+    number=3,
     what="added a table",
     statements=("CREATE TABLE extra (x INTEGER) STRICT", "CREATE INDEX extra_by_x ON extra (x)"),
 )
@@ -172,10 +172,10 @@ def test_an_old_database_is_migrated_forward_and_keeps_its_data(
 ) -> None:
     store.accept(samples.submission("c1", 1))
     store.close()
-    newer = opened(migrations=(*MIGRATIONS, SECOND))
-    with pytest.raises(NotSetUpError, match=r"version 1, this qlmdm needs 2.*setup"):
+    newer = opened(migrations=(*MIGRATIONS, NEXT))
+    with pytest.raises(NotSetUpError, match=r"version 2, this qlmdm needs 3.*setup"):
         newer.check()
-    assert list(newer.setup()) == [f"{path}: added a table (version 2)"]
+    assert list(newer.setup()) == [f"{path}: added a table (version 3)"]
     assert list(newer.setup()) == []
     newer.check()
     assert newer.report("c1") != b"{}"
@@ -185,7 +185,7 @@ def test_a_migration_that_fails_changes_nothing(
     path: Path, store: SqliteStore, opened: Opener
 ) -> None:
     store.close()
-    broken = Migration(number=2, what="broke", statements=(*SECOND.statements, "CREATE nonsense"))
+    broken = Migration(number=3, what="broke", statements=(*NEXT.statements, "CREATE nonsense"))
     with pytest.raises(StoreError, match="syntax error"):
         opened(migrations=(*MIGRATIONS, broken)).setup()
     opened().check()
@@ -195,13 +195,13 @@ def test_a_newer_database_is_refused_and_left_alone(
     path: Path, store: SqliteStore, opened: Opener
 ) -> None:
     store.close()
-    newer = opened(migrations=(*MIGRATIONS, SECOND))
+    newer = opened(migrations=(*MIGRATIONS, NEXT))
     newer.setup()
     newer.close()
     before = everything_in(path.parent)
     older = opened()
     for use in (older.setup, older.check, older.ping, older.clients):
-        with pytest.raises(StoreError, match="version 2, this qlmdm knows up to 1"):
+        with pytest.raises(StoreError, match="version 3, this qlmdm knows up to 2"):
             use()
     assert everything_in(path.parent) == before
 

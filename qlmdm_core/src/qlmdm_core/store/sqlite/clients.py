@@ -25,15 +25,31 @@ CLIENT_TABLES = """clients AS c
 # --- reading clients ------------------------------------------------------------------------
 
 
+_OF_KEY = """c.cid, c.status, c.mid, c.tags, c.release,
+    EXISTS (SELECT 1 FROM targets AS t WHERE t.cid = c.cid AND t.finished_at IS NULL)"""
+_KEY = f"""SELECT c.fingerprint, c.public_key, NULL, {_OF_KEY}
+    FROM clients AS c WHERE c.fingerprint = ?1
+    UNION ALL SELECT o.fingerprint, o.public_key, c.fingerprint, {_OF_KEY}
+    FROM old_keys AS o JOIN clients AS c ON c.no = o.no
+    WHERE o.fingerprint = ?1 AND o.public_key <> '' LIMIT 1"""
+
+
 def key(db: sqlite3.Connection, fingerprint: str) -> ClientKey | None:
-    """Whose key this is."""
-    row = db.execute(
-        "SELECT fingerprint, cid, public_key, status, mid FROM clients WHERE fingerprint = ?",
-        (fingerprint,),
-    ).fetchone()
+    """Whose key this is; the second half of the statement runs only if the first finds none."""
+    row = db.execute(_KEY, (fingerprint,)).fetchone()
     if row is None:
         return None
-    return ClientKey(fingerprint=row[0], cid=row[1], public_key=row[2], status=row[3], mid=row[4])
+    return ClientKey(
+        fingerprint=row[0],
+        public_key=row[1],
+        replaced_by=row[2],
+        cid=row[3],
+        status=row[4],
+        mid=row[5],
+        tags=_tags(row[6]),
+        release=row[7],
+        has_commands=bool(row[8]),
+    )
 
 
 def client(db: sqlite3.Connection, cid: str) -> Client | None:
@@ -146,9 +162,13 @@ def to_client(row: Sequence[Any]) -> Client:
             boot=row[10],
             release=row[11],
             user_email=row[12],
-            tags=tuple(loads(row[13])) if row[13] != "[]" else (),
+            tags=_tags(row[13]),
             flags=loads(row[14]) if row[14] != "{}" else {},
             facts=loads(row[15]) if row[15] else {},
         )
     except ValueError as error:
         raise StoreCorruptError(f"client {row[0]}: its row is damaged: {error}") from error
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    return tuple(loads(text)) if text != "[]" else ()

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from qlmdm_core.store.codec import dump_text, from_ms, loads, to_ms
-from qlmdm_core.store.records import Enrolled, Enrolment, EnrolmentRefused, Invitation
+from qlmdm_core.store.outgoing import Unattributed
+from qlmdm_core.store.records import (
+    Enrolled,
+    Enrolment,
+    EnrolmentRefused,
+    Invitation,
+    Rekeying,
+    RekeyOutcome,
+)
 from qlmdm_core.store.sqlite.clients import make_due
 
 
@@ -52,6 +60,8 @@ def enrol(db: sqlite3.Connection, enrolment: Enrolment) -> Enrolled | EnrolmentR
         if known[1] == enrolment.invitation_id:
             return Enrolled(cid=known[0], again=True)
         return EnrolmentRefused(reason="key_in_use")
+    if _was_replaced(db, enrolment.fingerprint):
+        return EnrolmentRefused(reason="key_in_use")
     invited = invitation(db, enrolment.invitation_id)
     if invited is None:
         return EnrolmentRefused(reason="unknown_invitation")
@@ -88,6 +98,67 @@ def enrol(db: sqlite3.Connection, enrolment: Enrolment) -> Enrolled | EnrolmentR
         (enrolment.invitation_id,),
     )
     return Enrolled(cid=enrolment.cid)
+
+
+# --- a client's next key ----------------------------------------------------------------------
+
+
+def rekey(db: sqlite3.Connection, rekeying: Rekeying) -> RekeyOutcome:
+    """Replace the key of a client; inside a write transaction."""
+    row = db.execute(
+        "SELECT no, fingerprint, status, public_key FROM clients WHERE cid = ?", (rekeying.cid,)
+    ).fetchone()
+    if row is None or row[2] in ("revoked", "retired"):
+        return "not_your_key"
+    no, present, _, public_key = row
+    old, new = rekeying.old_fingerprint, rekeying.new_fingerprint
+    if present != old:
+        last = db.execute(
+            "SELECT fingerprint FROM old_keys WHERE no = ? AND public_key <> ''", (no,)
+        ).fetchone()
+        return "again" if present == new and last == (old,) else "not_your_key"
+    taken = db.execute("SELECT 1 FROM clients WHERE fingerprint = ?", (new,)).fetchone()
+    if taken or _was_replaced(db, new):
+        return "key_in_use"
+    db.execute("UPDATE old_keys SET public_key = '' WHERE no = ? AND public_key <> ''", (no,))
+    db.execute(
+        "INSERT INTO old_keys (fingerprint, no, public_key, replaced_at) VALUES (?, ?, ?, ?)",
+        (old, no, public_key, to_ms(rekeying.at)),
+    )
+    db.execute(
+        "UPDATE clients SET fingerprint = ?, public_key = ? WHERE no = ?",
+        (new, rekeying.public_key, no),
+    )
+    return "replaced"
+
+
+def _was_replaced(db: sqlite3.Connection, fingerprint: str) -> bool:
+    found = db.execute("SELECT 1 FROM old_keys WHERE fingerprint = ?", (fingerprint,)).fetchone()
+    return found is not None
+
+
+# --- reports that nobody's key signed ---------------------------------------------------------
+
+
+def put_unattributed(db: sqlite3.Connection, report: Unattributed) -> None:
+    """Keep a report, unless a newer one of its hostname is there."""
+    db.execute(
+        """INSERT INTO unattributed (hostname, received_at, report) VALUES (?, ?, ?)
+        ON CONFLICT (hostname) DO UPDATE SET received_at = excluded.received_at,
+        report = excluded.report WHERE received_at <= excluded.received_at""",
+        (report.hostname, to_ms(report.received_at), report.report),
+    )
+
+
+def unattributed(db: sqlite3.Connection) -> list[Unattributed]:
+    """All of them, by hostname."""
+    rows = db.execute("SELECT hostname, received_at, report FROM unattributed ORDER BY hostname")
+    return [
+        Unattributed(hostname=row[0], received_at=from_ms(row[1]), report=row[2]) for row in rows
+    ]
+
+
+# --- within -----------------------------------------------------------------------------------
 
 
 def _invitation(row: Sequence[Any]) -> Invitation:

@@ -139,8 +139,71 @@ _FIRST = (
         END""",
 )
 
+# What the server hands out, and the keys that were replaced. Nothing of the first version is
+# changed, the view `accepting` and its trigger included.
+_SECOND = (
+    # Every key that was ever replaced: nobody may come with one again. Only the last of a client
+    # still has its `public_key`, and is found by `key`; the older ones are empty.
+    _table(
+        "old_keys",
+        """fingerprint TEXT PRIMARY KEY, no INTEGER NOT NULL REFERENCES clients,
+        public_key TEXT NOT NULL, replaced_at INTEGER NOT NULL""",
+        "STRICT, WITHOUT ROWID",
+    ),
+    "CREATE INDEX old_keys_last ON old_keys (no) WHERE public_key <> ''",
+    "CREATE INDEX clients_by_release ON clients (status, release)",
+    _table(
+        "unattributed",
+        "hostname TEXT PRIMARY KEY NOT NULL, received_at INTEGER NOT NULL, report BLOB NOT NULL",
+    ),
+    _table("blobs", "sha256 TEXT PRIMARY KEY NOT NULL, data BLOB NOT NULL"),
+    _table(
+        "releases",
+        """epoch INTEGER NOT NULL, number INTEGER NOT NULL, manifest_sha256 TEXT NOT NULL,
+        tar_sha256 TEXT NOT NULL, tar_size INTEGER NOT NULL, created_at INTEGER NOT NULL,
+        created_by TEXT NOT NULL, note TEXT NOT NULL, status TEXT NOT NULL, rollout TEXT NOT NULL,
+        about TEXT NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (epoch, number)""",
+    ),
+    # `swept`: it expired, and none of its targets waits to be begun any more.
+    _table(
+        "commands",
+        """no INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+        summary TEXT NOT NULL, created_at INTEGER NOT NULL, created_by TEXT NOT NULL,
+        not_before INTEGER NOT NULL, expires_at INTEGER NOT NULL, hosts INTEGER NOT NULL,
+        payload_sha256 TEXT, cancelled_at INTEGER, about TEXT NOT NULL,
+        swept INTEGER NOT NULL DEFAULT 0""",
+    ),
+    "CREATE INDEX commands_by_time ON commands (created_at, command_id)",
+    "CREATE INDEX commands_by_kind ON commands (kind, created_at, command_id)",
+    "CREATE INDEX commands_unswept ON commands (expires_at) WHERE swept = 0",
+    _table(
+        "parts",
+        """command_no INTEGER NOT NULL REFERENCES commands, part INTEGER NOT NULL,
+        document BLOB NOT NULL, PRIMARY KEY (command_no, part)""",
+    ),
+    # `finished_at` is null while the target is open, and only then. The indexes are few: a
+    # command for the whole fleet fills them all.
+    _table(
+        "targets",
+        """no INTEGER PRIMARY KEY, command_no INTEGER NOT NULL REFERENCES commands,
+        cid TEXT NOT NULL, part INTEGER NOT NULL, state TEXT NOT NULL,
+        updated_at INTEGER NOT NULL, delivered_at INTEGER, started_at INTEGER,
+        finished_at INTEGER, result BLOB""",
+    ),
+    "CREATE UNIQUE INDEX targets_by_command ON targets (command_no, cid)",
+    "CREATE INDEX targets_by_state ON targets (command_no, state, cid)",
+    "CREATE INDEX targets_by_client ON targets (cid, finished_at)",
+    _table(
+        "drafts",
+        """name TEXT PRIMARY KEY NOT NULL, kind TEXT NOT NULL, role TEXT NOT NULL,
+        texts TEXT NOT NULL, sigs TEXT NOT NULL, created_at INTEGER NOT NULL,
+        created_by TEXT NOT NULL, attach TEXT NOT NULL, revision INTEGER NOT NULL""",
+    ),
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(number=1, what="made the tables and indexes", statements=_FIRST),
+    Migration(number=2, what="added releases, commands and replaced keys", statements=_SECOND),
 )
 
 

@@ -10,6 +10,7 @@ from time import monotonic
 from qlmdm_core.api import JSON
 from qlmdm_core.errors import SettingsError, StoreUnavailableError
 from qlmdm_core.store.codec import to_ms
+from qlmdm_core.store.outgoing import Unattributed
 from qlmdm_core.store.records import (
     Acceptance,
     AuditTarget,
@@ -24,12 +25,15 @@ from qlmdm_core.store.records import (
     Issue,
     Judgement,
     Page,
+    Rekeying,
+    RekeyOutcome,
     RootDocument,
     Submission,
     VerdictRecord,
 )
 from qlmdm_core.store.sqlite import audits, clients, enrolling, fleet, reports, schema
 from qlmdm_core.store.sqlite.database import Database
+from qlmdm_core.store.sqlite.outgoing import OutgoingPart
 from qlmdm_core.store.sqlite.writer import WAIT_SECONDS
 
 PREFIX = "sqlite://"
@@ -51,7 +55,7 @@ def open_sqlite(url: str) -> SqliteStore:
     return SqliteStore(path)
 
 
-class SqliteStore:
+class SqliteStore(OutgoingPart):
     """`qlmdm_core.store.Store` in one file: see there for what each method promises."""
 
     def __init__(
@@ -113,6 +117,15 @@ class SqliteStore:
 
     def enrol(self, enrolment: Enrolment) -> Enrolled | EnrolmentRefused:
         return self._db.write(lambda db: enrolling.enrol(db, enrolment))
+
+    def rekey(self, rekeying: Rekeying) -> RekeyOutcome:
+        return self._db.write(lambda db: enrolling.rekey(db, rekeying))
+
+    def put_unattributed(self, report: Unattributed) -> None:
+        self._db.write(lambda db: enrolling.put_unattributed(db, report))
+
+    def unattributed(self) -> Sequence[Unattributed]:
+        return self._db.read(enrolling.unattributed)
 
     # --- clients ----------------------------------------------------------------------------
 
