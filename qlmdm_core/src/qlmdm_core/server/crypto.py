@@ -78,6 +78,11 @@ def open_crypto(settings: ServerSettings, engine: Engine) -> Crypto:
     return Crypto(engine=engine, signer=signer, verifier=verifier, home=home)
 
 
+def role_home(settings: ServerSettings, role: str) -> str:
+    """The gpg home that holds the secret keys of a role, as far as they are on this machine."""
+    return os.path.join(settings.keys, role)
+
+
 def online_key_path(settings: ServerSettings) -> str:
     """Where the online private key is."""
     return settings.online_key or os.path.join(settings.keys, "online.key")

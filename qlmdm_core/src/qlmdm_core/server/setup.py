@@ -175,7 +175,7 @@ def _trust(
         _tell_keepers(keepers, say)
     path = crypto.online_key_path(settings)
     if not os.path.exists(path):
-        home = role_home(settings, "online")
+        home = crypto.role_home(settings, "online")
         here = {key.fingerprint for key in keys.list_keys(home)}
         pinned = [name for name in root.roles["online"].fingerprints if name in here]
         if not pinned:
@@ -187,16 +187,11 @@ def _trust(
         say(f"online key: exported to {path}")
 
 
-def role_home(settings: ServerSettings, role: str) -> str:
-    """The gpg home that holds the key of a role."""
-    return os.path.join(settings.keys, role)
-
-
 def _role_key(
     answers: Answers, settings: ServerSettings, role: str, say: Callable[[str], None]
 ) -> PublicKey:
     """The one key of a role, made if there is none."""
-    home = role_home(settings, role)
+    home = crypto.role_home(settings, role)
     os.makedirs(settings.keys, mode=0o700, exist_ok=True)
     found = keys.list_keys(home)
     if len(found) > 1:
@@ -229,7 +224,7 @@ def _first_root(
 
 def _sign_root(settings: ServerSettings, root: Root, fingerprint: str) -> bytes:
     text = rootdoc.build(root)
-    with GpgSigner(role_home(settings, "root"), fingerprint) as signer:
+    with GpgSigner(crypto.role_home(settings, "root"), fingerprint) as signer:
         sig = signer.sign(text.encode("ascii"))
     return SignedText(text=text, sigs=(sig,)).pack()
 
@@ -247,7 +242,7 @@ def _change_keepers(
     now: datetime,
 ) -> Root:
     """The next root document, which differs in who the secret-keepers are."""
-    home = role_home(settings, "root")
+    home = crypto.role_home(settings, "root")
     here = {key.fingerprint for key in keys.list_keys(home)}
     signing = [name for name in root.roles["root"].fingerprints if name in here]
     if not signing or root.roles["root"].threshold > 1:

@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 import gnupg
 
 from qlmdm_core.errors import KeyringError
+from qlmdm_core.signing import packets
 from qlmdm_core.signing.gpg import check_home, program, stop_agent
 from qlmdm_core.signing.interface import PublicKey
 
@@ -72,8 +73,18 @@ def list_keys(home: str) -> list[KeyInfo]:
                 ),
             )
             for key in gpg.list_keys(secret=True)
+            # GnuPG's doc/DETAILS, field 15: "#" for a secret key that is not here (any more)
+            if key["token"] != "#"  # noqa: S105 - no password
         ]
     return sorted(found, key=lambda key: key.created_at)
+
+
+def user_id(key: PublicKey) -> str:
+    """The first name in a certificate, as its maker typed it; "" if it has none."""
+    for packet in packets.split(packets.dearmour(key.armoured, "PUBLIC KEY BLOCK")):
+        if packet.tag == packets.TAG_USER_ID:
+            return packet.body.decode("utf-8", "replace")
+    return ""
 
 
 def export_public(home: str, fingerprint: str) -> PublicKey:
