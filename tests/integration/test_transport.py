@@ -211,3 +211,55 @@ def test_a_proxy_from_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("no_proxy", "")
         assert Transport("http://qlmdm.invalid").get("/x").body == b"by proxy"
     assert asked == ["http://qlmdm.invalid/x"]
+
+
+# --- downloads ------------------------------------------------------------------------------------
+
+BYTES = {"Content-Type": transport.BYTES}
+
+
+def downloaded(url: str, tmp_path: Path, *, max_bytes: int = 1000, start: int = 0) -> bytes:
+    path = tmp_path / "part"
+    with path.open("wb") as file:
+        got = Transport(url).download("/x", to=file.fileno(), max_bytes=max_bytes, start=start)
+    assert got.body == b""
+    return path.read_bytes()
+
+
+def test_a_download_goes_to_a_file(tmp_path: Path) -> None:
+    with server(reply(b"x" * 1000, **BYTES)) as url:
+        assert downloaded(url, tmp_path) == b"x" * 1000
+
+
+def test_a_download_writes_no_more_than_it_may(tmp_path: Path) -> None:
+    with server(reply(b"x" * 100_000, **BYTES)) as url:
+        with pytest.raises(TransportError, match="larger than 1000 bytes"):
+            downloaded(url, tmp_path)
+        assert (tmp_path / "part").stat().st_size <= 1000
+
+
+def test_a_download_can_go_on_where_it_stopped(tmp_path: Path) -> None:
+    asked: list[str | None] = []
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        asked.append(request.headers["Range"])
+        reply(b"rest", 206, **BYTES)(request)
+
+    with server(answer) as url:
+        assert downloaded(url, tmp_path, start=7) == b"rest"
+    assert asked == ["bytes=7-"]
+
+
+def test_what_is_said_instead_of_a_download_is_an_answer(tmp_path: Path) -> None:
+    said = {"Content-Type": "application/json"}
+    with server(reply(b'{"signed":"no"}', **said)) as url, (tmp_path / "p").open("wb") as file:
+        got = Transport(url).download_signed("/p", b"data", "sig", to=file.fileno(), max_bytes=1000)
+    assert got.body == b'{"signed":"no"}'
+    assert (tmp_path / "p").read_bytes() == b""
+
+
+def test_a_full_disk_is_not_called_a_broken_network() -> None:
+    with server(reply(b"x" * 10, **BYTES)) as url, open("/dev/full", "wb", 0) as full:
+        with pytest.raises(OSError, match="No space left") as raised:
+            Transport(url).download("/x", to=full.fileno(), max_bytes=1000)
+    assert not isinstance(raised.value, TransportError)

@@ -183,3 +183,15 @@ def test_any_change_of_a_field_gives_a_command_or_trust_error(
         return
     # What is accepted can be written again, and means the same.
     assert commanddoc.parse(commanddoc.build(read)) == read
+
+
+def test_what_may_be_taken_later_and_what_is_too_late_are_told_apart(ring: Ring) -> None:
+    root = ring.root(now=NOW)
+    later = command(not_before=NOW + timedelta(hours=1))
+    with pytest.raises(commanddoc.NotYetError):
+        commanddoc.check_acceptable(later, root, cid="cid-a", now=NOW)
+    with pytest.raises(commanddoc.TooLateError):
+        commanddoc.check_acceptable(command(), root, cid="cid-a", now=NOW + timedelta(days=8))
+    expired = replace(root, expires_at=NOW)
+    with pytest.raises(commanddoc.NotYetError, match="has expired"):
+        commanddoc.check_acceptable(command(), expired, cid="cid-a", now=NOW)

@@ -38,6 +38,14 @@ _PATH = re.compile(r"[A-Za-z0-9_.+@=,-]{1,100}(?:/[A-Za-z0-9_.+@=,-]{1,100}){0,8
 _INTERPRETER = re.compile(r"/[A-Za-z0-9_./+-]{1,200}\Z")
 
 
+class NotYetError(TrustError):
+    """The command is sound and for us, but can't be carried out now; it may be later."""
+
+
+class TooLateError(TrustError):
+    """The command is sound and for us, but its time has passed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WipeOrder:
     """Which machine is to be wiped, so exactly that no other one can be meant, and how."""
@@ -131,17 +139,21 @@ def verify(document: bytes, root: Root, verifier: Verifier) -> Command:
 
 
 def check_acceptable(command: Command, root: Root, *, cid: str, now: datetime) -> None:
-    """Raise `TrustError` unless client `cid` may carry it out at `now`."""
+    """Raise `TrustError` unless client `cid` may carry it out at `now`.
+
+    It is a `TooLateError` once it has expired, and a `NotYetError` if waiting may help: its time
+    has not come, or the root document has expired and its successor must be fetched first.
+    """
     if cid not in command.hosts:
         raise TrustError("the command is for other clients")
-    if root.is_expired(now):
-        raise TrustError(f"root document {root.version} has expired; no command is carried out")
-    if now >= command.expires_at:
-        raise TrustError(f"the command expired at {rootdoc.write_time(command.expires_at)}")
-    if now < command.not_before:
-        raise TrustError(f"not before {rootdoc.write_time(command.not_before)}")
     if command.kind == "wipe" and cid in root.never_wipe:
         raise TrustError("the root document names this client among those never to be wiped")
+    if now >= command.expires_at:
+        raise TooLateError(f"the command expired at {rootdoc.write_time(command.expires_at)}")
+    if root.is_expired(now):
+        raise NotYetError(f"root document {root.version} has expired; no command is carried out")
+    if now < command.not_before:
+        raise NotYetError(f"not before {rootdoc.write_time(command.not_before)}")
 
 
 def is_safe_path(path: str) -> bool:

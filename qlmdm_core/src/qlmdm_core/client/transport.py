@@ -7,11 +7,13 @@ requests alone costs more than a whole poll (docs/adr/0040). Proxies come from t
 
 from __future__ import annotations
 
+import os
 import secrets
 import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 
@@ -19,7 +21,11 @@ from qlmdm_core._version import __version__
 from qlmdm_core.errors import SettingsError, TransportError
 
 MAX_ANSWER = 4 << 20
-"""Bytes; the server's answers are far smaller, and blobs have a method of their own."""
+"""Bytes; the server's answers are far smaller, and what is downloaded goes to a file."""
+SLOWEST_BYTES_PER_SECOND = 16 << 10
+"""A download that is slower, beside the time that any request may take, is given up."""
+BYTES = "application/octet-stream"
+"""The content type of what is downloaded; an answer of another type is something that is said."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,31 @@ class Transport:
 
         Multipart costs the server a tenth of what an urlencoded form of this size does.
         """
+        return self._send(self._form(path, data, signature))
+
+    def download_signed(
+        self, path: str, data: bytes, signature: str, *, to: int, max_bytes: int
+    ) -> Answer:
+        """As `post_signed`; the bytes asked for are written to the descriptor `to`.
+
+        The answer's body is then empty. An answer of another type is given as by `post_signed`.
+        Never are more than `max_bytes` written. Raises `TransportError` if there are more, and
+        `OSError` if they can't be written.
+        """
+        return self._fetch(self._form(path, data, signature), to, max_bytes)
+
+    def download(self, path: str, *, to: int, max_bytes: int, start: int = 0) -> Answer:
+        """Fetch public bytes, from byte `start` on, into the descriptor `to`.
+
+        The status is 206 if the server began there, 200 if it began at the beginning: it is the
+        caller's to look before it appends (RFC 9110, 14.4).
+        """
+        request = urllib.request.Request(self._base + path)  # noqa: S310 - as in `get`
+        if start:
+            request.add_header("Range", f"bytes={start}-")
+        return self._fetch(request, to, max_bytes)
+
+    def _form(self, path: str, data: bytes, signature: str) -> urllib.request.Request:
         boundary = secrets.token_hex(16)
         fields = (("data", data), ("signature", signature.encode("ascii")))
         parts = [
@@ -64,18 +95,40 @@ class Transport:
         body = b"".join(parts) + b"--%b--\r\n" % boundary.encode()
         request = urllib.request.Request(self._base + path, data=body, method="POST")  # noqa: S310
         request.add_header("Content-Type", f"multipart/form-data; boundary={boundary}")
-        return self._send(request)
+        return request
 
     def get(self, path: str) -> Answer:
         """Fetch something public, such as a root document."""
         return self._send(urllib.request.Request(self._base + path))  # noqa: S310
 
     def _send(self, request: urllib.request.Request) -> Answer:
-        """Settings allow http and https only, so that `open` can't be led to a file."""
         deadline = time.monotonic() + 4 * self._timeout
+        return self._exchange(request, deadline, lambda response: self._read(response, deadline))
+
+    def _fetch(self, request: urllib.request.Request, to: int, max_bytes: int) -> Answer:
+        deadline = time.monotonic() + 4 * self._timeout + max_bytes / SLOWEST_BYTES_PER_SECOND
+
+        def take(response: HTTPResponse) -> bytes:
+            if response.headers.get_content_type() != BYTES:
+                return self._read(response, deadline)
+            for chunk in self._chunks(response, deadline, max_bytes):
+                _write(to, chunk)
+            return b""
+
+        return self._exchange(request, deadline, take)
+
+    def _exchange(
+        self,
+        request: urllib.request.Request,
+        deadline: float,
+        take: Callable[[HTTPResponse], bytes],
+    ) -> Answer:
+        """Settings allow http and https only, so that `open` can't be led to a file."""
         try:
             with self._opener.open(request, timeout=self._timeout) as response:
-                return Answer(response.status, self._read(response, deadline))
+                return Answer(response.status, take(response))
+        except _DiskError as error:
+            raise error.error from None
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, self._read(error, deadline))
@@ -85,20 +138,40 @@ class Transport:
             raise TransportError(f"{self._base}: {_say(error)}") from None
 
     def _read(self, response: HTTPResponse | urllib.error.HTTPError, deadline: float) -> bytes:
+        return b"".join(self._chunks(response, deadline, MAX_ANSWER))
+
+    def _chunks(
+        self, response: HTTPResponse | urllib.error.HTTPError, deadline: float, max_bytes: int
+    ) -> Iterator[bytes]:
         """The whole body; a server that drips one byte a second does not hold us for ever."""
-        chunks: list[bytes] = []
         size = 0
         while chunk := response.read1(1 << 16):
-            chunks.append(chunk)
             size += len(chunk)
-            if size > MAX_ANSWER:
-                raise TransportError(f"{self._base}: the answer is larger than {MAX_ANSWER} bytes")
+            if size > max_bytes:
+                raise TransportError(f"{self._base}: the answer is larger than {max_bytes} bytes")
             if time.monotonic() > deadline:
                 raise TransportError(f"{self._base}: the answer took too long")
+            yield chunk
         length = response.headers.get("Content-Length")
         if length is not None and length.isdigit() and size != int(length):
             raise TransportError(f"{self._base}: the answer was cut short")
-        return b"".join(chunks)
+
+
+class _DiskError(Exception):
+    """Carries an error of our own disk past those of the network, which are `OSError`, too."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _write(to: int, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    try:
+        while view:
+            view = view[os.write(to, view) :]
+    except OSError as error:
+        raise _DiskError(error) from None
 
 
 def _context(ca_file: str | None) -> ssl.SSLContext:
