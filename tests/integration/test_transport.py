@@ -227,12 +227,12 @@ def downloaded(url: str, tmp_path: Path, *, max_bytes: int = 1000, start: int = 
 
 
 def test_a_download_goes_to_a_file(tmp_path: Path) -> None:
-    with server(reply(b"x" * 1000, **BYTES)) as url:
+    with server(reply(b"x" * 1000, 200, **BYTES)) as url:
         assert downloaded(url, tmp_path) == b"x" * 1000
 
 
 def test_a_download_writes_no_more_than_it_may(tmp_path: Path) -> None:
-    with server(reply(b"x" * 100_000, **BYTES)) as url:
+    with server(reply(b"x" * 100_000, 200, **BYTES)) as url:
         with pytest.raises(TransportError, match="larger than 1000 bytes"):
             downloaded(url, tmp_path)
         assert (tmp_path / "part").stat().st_size <= 1000
@@ -252,14 +252,17 @@ def test_a_download_can_go_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_what_is_said_instead_of_a_download_is_an_answer(tmp_path: Path) -> None:
     said = {"Content-Type": "application/json"}
-    with server(reply(b'{"signed":"no"}', **said)) as url, (tmp_path / "p").open("wb") as file:
+    with server(reply(b'{"signed":"no"}', 200, **said)) as url, (tmp_path / "p").open("wb") as file:
         got = Transport(url).download_signed("/p", b"data", "sig", to=file.fileno(), max_bytes=1000)
     assert got.body == b'{"signed":"no"}'
     assert (tmp_path / "p").read_bytes() == b""
 
 
 def test_a_full_disk_is_not_called_a_broken_network() -> None:
-    with server(reply(b"x" * 10, **BYTES)) as url, open("/dev/full", "wb", 0) as full:
-        with pytest.raises(OSError, match="No space left") as raised:
-            Transport(url).download("/x", to=full.fileno(), max_bytes=1000)
+    with (
+        server(reply(b"x" * 10, 200, **BYTES)) as url,
+        open("/dev/full", "wb", 0) as full,
+        pytest.raises(OSError, match="No space left") as raised,
+    ):
+        Transport(url).download("/x", to=full.fileno(), max_bytes=1000)
     assert not isinstance(raised.value, TransportError)
