@@ -19,6 +19,8 @@ LOWEST_FIRST_UID = 500
 """No system began its people lower; a file that says so would make services people."""
 NOBODY = (65534, 65535)
 HOMES = "/home"
+HOMED = "/var/lib/systemd/home"
+"""Where systemd-homed keeps the records of its accounts (systemd-homed.service(8))."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,10 @@ def homes_without_account(host: Host, accounts: Iterable[Account]) -> tuple[str,
             owner = host.stat(path).uid
         except OSError:
             continue
-        if path not in homes and people.is_persons(str(owner)):
+        stem, _, kind = name.rpartition(".")
+        # The image or folder that systemd-homed makes a home of belongs to root.
+        homed = kind in ("home", "homedir") and host.exists(f"{HOMED}/{stem}.identity")
+        if path not in homes and (homed or people.is_persons(str(owner))):
             found.append(path)
     return tuple(found)
 
