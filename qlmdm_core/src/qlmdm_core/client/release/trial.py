@@ -46,10 +46,13 @@ def settle(files: Files) -> Trial | None:
             layout.point(files, CURRENT, SLOTS, trial.previous)
         layout.remove_file(files, TRIAL)
         return None
+    if files.stat(layout.slot_path(trial.slot)) is None:
+        # A broken disk lost the very name of it. It is not bad, and may come again.
+        if layout.current(files) == trial.slot and trial.previous is not None:
+            layout.point(files, CURRENT, SLOTS, trial.previous)
+        layout.remove_file(files, TRIAL)
+        return None
     if layout.current(files) != trial.slot:
-        if files.stat(layout.slot_path(trial.slot)) is None:
-            layout.remove_file(files, TRIAL)
-            return None
         _raise_high(files, trial.slot)
         layout.point(files, CURRENT, SLOTS, trial.slot)
     return trial
@@ -103,6 +106,21 @@ def roll_back(files: Files, why: str) -> None:
     bad = {**state.bad, str(trial.slot): why or "no reason given"}
     layout.write_release(files, replace(state, bad=bad))
     settle(files)
+
+
+def floor(files: Files, *, broken: bool) -> Version | None:
+    """What a release must be above to be taken: everything that was ever about to run here.
+
+    The highest itself may come again only if it is not bad, and is not here any more: what runs
+    is `broken`, or a power cut took it before it was tried.
+    """
+    state = layout.read_release(files)
+    high = state.high
+    if high is None or state.is_bad(high):
+        return high
+    if layout.current(files) == high and not broken:
+        return high
+    return Version(high.epoch, high.number - 1)
 
 
 def commit(files: Files) -> Version | None:
