@@ -19,14 +19,24 @@ import pytest
 
 # Before they are imported: pytest then shows the values in an assertion that failed.
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{part}" for part in ("audit", "clients", "fleet", "races", "reports", "scale"))
+    *(
+        f"{__name__}.{part}"
+        for part in (
+            *("audit", "clients", "fleet", "keys", "outgoing", "outgoing_races", "races"),
+            *("releases", "reports", "scale"),
+        )
+    )
 )
 
 from qlmdm_core.testing.store_contract.audit import AuditContract  # noqa: E402
 from qlmdm_core.testing.store_contract.clients import ClientsContract  # noqa: E402
 from qlmdm_core.testing.store_contract.engine import Engine, StoreFixtures  # noqa: E402
 from qlmdm_core.testing.store_contract.fleet import FleetContract  # noqa: E402
+from qlmdm_core.testing.store_contract.keys import KeysContract  # noqa: E402
+from qlmdm_core.testing.store_contract.outgoing import CommandsContract  # noqa: E402
+from qlmdm_core.testing.store_contract.outgoing_races import OutgoingRacesContract  # noqa: E402
 from qlmdm_core.testing.store_contract.races import RacesContract  # noqa: E402
+from qlmdm_core.testing.store_contract.releases import ReleasesContract  # noqa: E402
 from qlmdm_core.testing.store_contract.reports import ReportsContract  # noqa: E402
 from qlmdm_core.testing.store_contract.scale import ScaleContract  # noqa: E402
 
@@ -34,6 +44,15 @@ __all__ = ["Engine", "StoreContract", "StoreFixtures"]
 
 
 class StoreContract(
-    FleetContract, ClientsContract, ReportsContract, AuditContract, RacesContract, ScaleContract
+    FleetContract,
+    ClientsContract,
+    ReportsContract,
+    AuditContract,
+    RacesContract,
+    ScaleContract,
+    KeysContract,
+    ReleasesContract,
+    CommandsContract,
+    OutgoingRacesContract,
 ):
     """All of it; a subclass gives the fixture `engine`."""

@@ -56,6 +56,32 @@ def judge(store: Store, prefix: str, count: str) -> None:
         _say("judged", cid)
 
 
+def advance(store: Store, cid: str, *command_ids: str) -> None:
+    """Bring commands to an end, one after the other, as a client would that sends twice."""
+    for command_id in command_ids:
+        _say(str(store.advance_target(command_id, cid, "done", samples.NOW)), command_id)
+
+
+def publish(store: Store, cid: str, name: str) -> None:
+    """Put a release, and give a client its next key."""
+    _say(str(store.put_release(samples.release(7))), 7)
+    _say(store.rekey(samples.rekeying(cid, f"NEW{name}")), cid)
+
+
+def queue(store: Store, name: str, count: str) -> None:
+    """Queue a command for so many clients."""
+    parts = samples.parts([f"c{number}" for number in range(int(count))])
+    _say("begun", 1)
+    store.put_command(samples.command(name, hosts=int(count)), parts)
+
+
+def blob(store: Store) -> None:
+    """Keep many bytes."""
+    data = samples.large_bytes()
+    _say("begun", 1)
+    store.put_blob(data)
+
+
 def main(argv: list[str]) -> int:
     """Do what the command line says, then wait."""
     opener, url, action, *arguments = argv
@@ -66,6 +92,10 @@ def main(argv: list[str]) -> int:
         "enrol": enrol,
         "lease": lease,
         "judge": judge,
+        "advance": advance,
+        "publish": publish,
+        "queue": queue,
+        "blob": blob,
     }
     actions[action](store, *arguments)
     _say("done", "")

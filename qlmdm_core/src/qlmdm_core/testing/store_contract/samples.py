@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from qlmdm_core.api import JSON
 from qlmdm_core.store import Store
+from qlmdm_core.store.outgoing import CommandPart, CommandRecord, Draft, ReleaseRecord
 from qlmdm_core.store.records import (
     CollectorResult,
     Enrolled,
     Enrolment,
     Invitation,
     Issue,
+    Rekeying,
     Submission,
     VerdictRecord,
 )
@@ -149,6 +153,95 @@ def issue(issue_id: str, cid: str, check: str = "firewall-disabled", **changes: 
         alert_due_at=NOW,
     )
     return replace(record, **changes)
+
+
+def rekeying(cid: str, new: str, *, old: str | None = None) -> Rekeying:
+    """A client that replaces the key that `enrolment` gave it, or the key `old`."""
+    return Rekeying(
+        cid=cid,
+        old_fingerprint=old or f"FPR{cid}",
+        new_fingerprint=new,
+        public_key=f"KEY {new}",
+        at=NOW,
+    )
+
+
+def release(number: int, *, epoch: int = 1) -> ReleaseRecord:
+    """A release, as it is first put."""
+    return ReleaseRecord(
+        epoch=epoch,
+        number=number,
+        manifest_sha256="a" * 64,
+        tar_sha256="b" * 64,
+        tar_size=3 << 20,
+        created_at=KEPT,
+        created_by="ada",
+        note="the new plugin",
+        rollout={"tags": ["lab"]},
+        about={"$files": 600, "a.b": None},
+    )
+
+
+def command(name: str = "1", *, hosts: int = 1, kind: str = "script") -> CommandRecord:
+    """A command of the last minute, for the next hour; its id is `command_id(name)`."""
+    return CommandRecord(
+        command_id=command_id(name),
+        kind=kind,
+        summary="uname -a",
+        created_at=KEPT,
+        created_by="ada",
+        not_before=KEPT,
+        expires_at=KEPT + timedelta(hours=1),
+        hosts=hosts,
+        payload_sha256="c" * 64,
+        about={"$path": "a.b"},
+    )
+
+
+def command_id(name: str) -> str:
+    """32 digits, as the ids of commands have."""
+    return name.rjust(32, "0")
+
+
+def parts(hosts: Sequence[str], *, each: int = 1000) -> list[CommandPart]:
+    """So many hosts in documents of so many each."""
+    pieces = [hosts[start : start + each] for start in range(0, len(hosts), each)]
+    return [
+        CommandPart(part=number, document=f'{{"part": {number}}}'.encode(), hosts=tuple(piece))
+        for number, piece in enumerate(pieces)
+    ]
+
+
+def queued(store: Store, *hosts: str, name: str = "1", **changes: Any) -> str:
+    """Queue a command for these hosts; its id."""
+    wanted = replace(command(name, hosts=len(hosts)), **changes)
+    if not store.put_command(wanted, parts(hosts)):
+        raise TypeError(f"could not queue {name}")
+    return wanted.command_id
+
+
+def large_bytes() -> bytes:
+    """A few megabytes, always the same."""
+    return b"".join(number.to_bytes(8, "big") for number in range(500_000))
+
+
+def sha256_of(data: bytes) -> str:
+    """The name that bytes are kept by."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def draft(name: str = "release-1.7") -> Draft:
+    """A text that waits for two signatures and has one."""
+    return Draft(
+        name=name,
+        kind="release",
+        role="release",
+        texts=('{"number": 7}', "\u65e5\n"),
+        sigs=(("-----BEGIN ONE-----",), ()),
+        created_at=KEPT,
+        created_by="ada",
+        attach={"$set": [1, {"a.b": None}]},
+    )
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
