@@ -97,6 +97,18 @@ def decide(files: Files, *, previous_got_through: bool, why: str) -> bool:
     return True
 
 
+def abandon(files: Files) -> None:
+    """The slot on trial is not what was signed: without it, but not called bad for that."""
+    trial = layout.read_trial(files)
+    if trial is None:
+        return
+    gone = layout.old_path(trial.slot)
+    layout.remove_tree(files, gone)
+    files.rename(layout.slot_path(trial.slot), gone)
+    files.fsync_dir(SLOTS)
+    settle(files)
+
+
 def roll_back(files: Files, why: str) -> None:
     """Give the release up that is on trial: bad for ever, and what ran before runs again."""
     trial = layout.read_trial(files)

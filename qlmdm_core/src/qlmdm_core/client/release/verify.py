@@ -9,7 +9,7 @@ day: writing to a file changes its times, adding one those of its folder (inode(
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from qlmdm_core import manifest as manifests
 from qlmdm_core import rootdoc, signedtext
@@ -41,6 +41,20 @@ class SlotError(TrustError):
         self.differences = differences
 
 
+def inspect(
+    files: Files, version: Version, root: Root, verifier: Verifier
+) -> tuple[Manifest, Found]:
+    """A full pass over one slot that changes nothing. Raises `SlotError`."""
+    try:
+        manifest = read_manifest(files, version, root, verifier)
+    except TrustError as error:
+        raise SlotError(version, [f"{layout.MANIFEST}: {error}"]) from None
+    found, wrong = compare(files, version, manifest)
+    if wrong:
+        raise SlotError(version, wrong)
+    return manifest, found
+
+
 def check(
     files: Files, version: Version, root: Root, verifier: Verifier, *, now: float
 ) -> Manifest:
@@ -49,14 +63,10 @@ def check(
     `now` is a Unix time. Raises `SlotError`, after which there are no stamps.
     """
     try:
-        manifest = read_manifest(files, version, root, verifier)
-    except TrustError as error:
+        manifest, found = inspect(files, version, root, verifier)
+    except SlotError:
         forget(files, version)
-        raise SlotError(version, [f"{layout.MANIFEST}: {error}"]) from None
-    found, wrong = compare(files, version, manifest)
-    if wrong:
-        forget(files, version)
-        raise SlotError(version, wrong)
+        raise
     # Python can't tell whether bytecode belongs to a source that was verified.
     layout.remove_tree(files, f"{layout.PYCACHE}/{version}")
     write_stamps(files, version, found, now)
@@ -90,21 +100,27 @@ def read_manifest(files: Files, version: Version, root: Root, verifier: Verifier
 
 def compare(files: Files, version: Version, manifest: Manifest) -> tuple[Found, list[str]]:
     """What is in a slot, and how it differs from its manifest; in words, by path."""
-    slot = layout.slot_path(version)
-    wanted = {file.path: file for file in manifest.files}
-    folders = folders_of(manifest.files)
+    return compare_tree(files, layout.slot_path(version), manifest.files, layout.OWN_FILES)
+
+
+def compare_tree(
+    files: Files, top: str, listed: Sequence[File], own: tuple[str, ...] = ()
+) -> tuple[Found, list[str]]:
+    """The same for any folder: exactly these files may be in it, and those of our `own`."""
+    wanted = {file.path: file for file in listed}
+    folders = folders_of(listed)
     found: Found = []
     wrong: list[str] = []
-    missing = {*wanted, *layout.OWN_FILES}
-    for path, stat in _walk(files, slot, ".", wrong):
+    missing = {*wanted, *own}
+    for path, stat in _walk(files, top, ".", wrong):
         found.append((path, stat))
         missing.discard(path)
         if path in wanted:
-            wrong += _judge(files, f"{slot}/{path}", stat, wanted[path])
+            wrong += _judge(files, f"{top}/{path}", stat, wanted[path])
         elif path == "." or path in folders:
             if stat.kind != "dir":
                 wrong.append(f"{path}: not a folder")
-        elif path not in layout.OWN_FILES or stat.kind != "file":
+        elif path not in own or stat.kind != "file":
             wrong.append(f"{path}: added")
     wrong += [f"{path}: missing" for path in missing]
     return found, sorted(wrong)
@@ -182,7 +198,3 @@ def forget(files: Files, version: Version) -> None:
     """Have no stamps of a slot: the next start looks at its bytes."""
     if files.stat(layout.STAMPS) is not None:
         layout.remove_file(files, f"{layout.STAMPS}/{version}")
-
-
-Verify = Callable[[Version], Manifest]
-"""A full pass over one slot, as the launcher's code is given it."""
