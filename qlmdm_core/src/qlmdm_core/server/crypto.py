@@ -15,6 +15,7 @@ from typing import Literal
 from qlmdm_core import rootdoc
 from qlmdm_core.errors import KeyringError, NotSetUpError, StoreCorruptError, TrustError
 from qlmdm_core.rootdoc import Root
+from qlmdm_core.server.online_signer import FollowingSigner
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.signing import Signer, Verifier
 from qlmdm_core.signing.gpg import GpgSigner, GpgVerifier
@@ -30,15 +31,37 @@ class Crypto:
     engine: Engine
     signer: Signer
     verifier: Verifier
-    home: tempfile.TemporaryDirectory[str] | None = None
-    """The gpg home that holds the online key, if gpg signs; goes when this goes."""
+    homes: tuple[GpgHomes, ...] = ()
+    """Where gpg holds the online key, if gpg signs."""
 
     def close(self) -> None:
         """Leave no agent and no copy of the key behind."""
-        if isinstance(self.signer, GpgSigner):
-            self.signer.close()
-        if self.home is not None:
-            self.home.cleanup()
+        for homes in self.homes:
+            homes.close()
+
+
+class GpgHomes:
+    """Makes a gpg home for each online key that there is in the life of a process."""
+
+    def __init__(self) -> None:
+        # Not a name below /tmp that could get too long for the agent's socket
+        self._folder = tempfile.TemporaryDirectory(prefix="qlmdm-online-")
+        self._signers: list[GpgSigner] = []
+
+    def signer(self, secret: str) -> Signer:
+        """A signer with this key. Raises `KeyringError`."""
+        from qlmdm_core.signing.keys import import_secret
+
+        home = os.path.join(self._folder.name, str(len(self._signers)))
+        signer = GpgSigner(home, import_secret(home, secret))
+        self._signers.append(signer)
+        return signer
+
+    def close(self) -> None:
+        """Leave no agent and no copy of a key behind."""
+        for signer in self._signers:
+            signer.close()
+        self._folder.cleanup()
 
 
 def best_engine() -> Engine:
@@ -63,19 +86,20 @@ def verifier_of(engine: Engine) -> Verifier:
 
 def open_crypto(settings: ServerSettings, engine: Engine) -> Crypto:
     """Load the online key. Raises `KeyringError` and `NotSetUpError`."""
-    secret = read_online_key(online_key_path(settings))
+    path = online_key_path(settings)
     verifier = verifier_of(engine)
     if engine == "pysequoia":
         from qlmdm_core.signing.sequoia import SequoiaSigner
 
-        return Crypto(engine=engine, signer=SequoiaSigner(secret), verifier=verifier)
-    from qlmdm_core.signing.keys import import_secret
-
-    # Not a name below /tmp that could get too long for the agent's socket
-    home = tempfile.TemporaryDirectory(prefix="qlmdm-online-")
-    fingerprint = import_secret(home.name, secret)
-    signer = GpgSigner(home.name, fingerprint)
-    return Crypto(engine=engine, signer=signer, verifier=verifier, home=home)
+        signer = FollowingSigner(path, lambda: SequoiaSigner(read_online_key(path)))
+        return Crypto(engine=engine, signer=signer, verifier=verifier)
+    homes = GpgHomes()
+    try:
+        signer = FollowingSigner(path, lambda: homes.signer(read_online_key(path)))
+    except BaseException:
+        homes.close()
+        raise
+    return Crypto(engine=engine, signer=signer, verifier=verifier, homes=(homes,))
 
 
 def role_home(settings: ServerSettings, role: str) -> str:

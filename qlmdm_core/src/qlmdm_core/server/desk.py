@@ -179,6 +179,13 @@ class Desk:
         """How far a draft is. Raises `TrustError` if it can't be completed any more."""
         return standing_of(draft, needs_of(draft, self.root), self.verifier)
 
+    def published(self, draft: Draft) -> bytes | None:
+        """The newest root document, if it is what a draft says: it was interrupted at its end."""
+        newest = self.store.root() if draft.kind == "root" else None
+        if newest is None or rootdoc.parse(draft.texts[0]) != self.root:
+            return None
+        return newest.document
+
     def finish(self, context: Context, draft: Draft) -> list[str]:
         """Do what a draft was made for, now that all have signed it; lines to print.
 
@@ -186,7 +193,8 @@ class Desk:
         signatures are missing.
         """
         self._check_usable(draft.kind)
-        documents = documents_of(draft, self.standing(draft))
+        published = self.published(draft)
+        documents = [published] if published else documents_of(draft, self.standing(draft))
         finisher: Any = import_module(FINISHERS[draft.kind])
         lines: list[str] = finisher.finish(context, self.store, attached(draft), documents)
         self.store.drop_draft(draft.name)

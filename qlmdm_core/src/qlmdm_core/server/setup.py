@@ -11,25 +11,29 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from qlmdm_core import rootdoc
 from qlmdm_core import settings as settings_files
-from qlmdm_core.errors import KeyringError, SettingsError
+from qlmdm_core.errors import BusyError, KeyringError, SettingsError
 from qlmdm_core.rootdoc import Role, Root
-from qlmdm_core.server import crypto
+from qlmdm_core.server import crypto, root_changes
 from qlmdm_core.server.context import load_private
+from qlmdm_core.server.desk import Desk
 from qlmdm_core.server.keepers import read_keepers
+from qlmdm_core.server.private_files import write_new
+from qlmdm_core.server.root_changes import Changes
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.settings import setting
 from qlmdm_core.settings_template import template
 from qlmdm_core.signedtext import SignedText
-from qlmdm_core.signing import PublicKey, keys
+from qlmdm_core.signing import PublicKey, Verifier, keys
 from qlmdm_core.signing.gpg import GpgSigner
 from qlmdm_core.store import Store
 from qlmdm_core.store.open import open_store
+from qlmdm_core.store.outgoing import Draft
 from qlmdm_core.store.records import RootDocument
 from qlmdm_core.units import Duration, parse_duration
 
@@ -124,7 +128,7 @@ def _settings_file(answers: Answers, path: str, say: Callable[[str], None]) -> N
     else:
         text = template(ServerSettings, values, _HEADING)
         settings_files.parse(text, ServerSettings, path)  # never write what can't be read
-        _write_new(path, text, 0o600)  # `store` may have a password
+        write_new(path, text)  # `store` may have a password
         say(f"settings: wrote {path}")
     try:
         os.makedirs(answers.directory, mode=0o700, exist_ok=True)
@@ -170,9 +174,8 @@ def _trust(
     root = crypto.newest_root(store, verifier)
     # Their certificates are compared, too: a renewed key has the fingerprint that it had.
     if keepers and set(keepers) != set(root.keeper_keys()):
-        root = _change_keepers(settings, store, root, keepers, now)
-        say(f"root document: version {root.version}, with other keys of secret-keepers")
-        _tell_keepers(keepers, say)
+        _change_keepers(settings, store, verifier, keepers, now, say)
+        root = crypto.newest_root(store, verifier)
     path = crypto.online_key_path(settings)
     if not os.path.exists(path):
         home = crypto.role_home(settings, "online")
@@ -183,7 +186,7 @@ def _trust(
                 f"{home} holds none of the online keys that root document {root.version} names; "
                 f"restore that folder, or {path}, from a backup"
             )
-        _write_new(path, keys.export_secret(home, pinned[0]), 0o600)
+        write_new(path, keys.export_secret(home, pinned[-1]))
         say(f"online key: exported to {path}")
 
 
@@ -237,61 +240,32 @@ def _tell_keepers(keepers: Sequence[PublicKey], say: Callable[[str], None]) -> N
 def _change_keepers(
     settings: ServerSettings,
     store: Store,
-    root: Root,
+    verifier: Verifier,
     keepers: Sequence[PublicKey],
     now: datetime,
-) -> Root:
+    say: Callable[[str], None],
+) -> None:
     """The next root document, which differs in who the secret-keepers are."""
-    home = crypto.role_home(settings, "root")
-    here = {key.fingerprint for key in keys.list_keys(home)}
-    signing = [name for name in root.roles["root"].fingerprints if name in here]
-    if not signing or root.roles["root"].threshold > 1:
-        raise KeyringError(
-            f"{home} can't sign a root document alone; the secret-keepers stay as they are"
-        )
-    kept = {name for role in root.roles.values() for name in role.fingerprints}
-    issued_at = max(now.replace(microsecond=0), root.issued_at)
-    following = replace(
-        root,
-        version=root.version + 1,
-        issued_at=issued_at,
-        expires_at=issued_at + timedelta(seconds=settings.root_expires_after),
-        keys={
-            **{name: text for name, text in root.keys.items() if name in kept},
-            **{key.fingerprint: key.armoured for key in keepers},
-        },
-        keepers=tuple(key.fingerprint for key in keepers),
+    desk = Desk(settings, store, verifier, now=now)
+    following = root_changes.following(
+        desk.root,
+        Changes(keepers=keepers),
+        now=now,
+        lifetime_seconds=settings.root_expires_after,
     )
-    document = _sign_root(settings, following, signing[0])
-    verifier = crypto.verifier_of(crypto.best_engine())
-    rootdoc.advance(root, document, verifier)  # as every client will
-    store.put_root(RootDocument(version=following.version, document=document))
-    return following
-
-
-def _write_new(path: str, text: str, mode: int) -> None:
-    """Write a file that does not exist yet, whole or not at all, and durably."""
-    folder = os.path.dirname(os.path.abspath(path))
-    temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}")
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), mode)
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)  # fails if somebody else wrote it meanwhile
-        finally:
-            os.unlink(temporary)
-        parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
-    except OSError as error:
-        raise SettingsError(f"can't be written: {error.strerror}", file=path) from None
+        made = root_changes.issue(desk, following, created_by="qlmdm-server-setup")
+    except BusyError as error:  # the draft of a setup before, or another change
+        say(f"root document: secret-keepers stay as they are: {error}")
+        return
+    if isinstance(made, Draft):
+        say(
+            f"root document: {made.name}, with other keys of secret-keepers, waits for "
+            f"signatures: qlmdm-keys sign {made.name}"
+        )
+    else:
+        say(f"root document: version {following.version}, with other keys of secret-keepers")
+    _tell_keepers(keepers, say)
 
 
 @contextlib.contextmanager
