@@ -56,6 +56,8 @@ class ModelFiles:
     def __init__(self, disk: Disk | None = None, *, fault: Fault | None = None) -> None:
         self.disk = disk or Disk()
         self.fault = fault
+        self.root = ""
+        """As `RealFiles` has it: where the tree lies."""
         self.log: list[str] = []
         """The calls that wrote since the last restart, to be read by people."""
         self.happened = False

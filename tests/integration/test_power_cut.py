@@ -1,0 +1,110 @@
+"""Whenever the machine stops in the middle of an update, it runs the old release or the new one.
+
+A fault happens at each call by which a client's releases change the disk, on a model of a
+file system that forgets what was not fsynced. What must hold is said in
+`testing/powercut_client.py`, what the model can't show in docs/adr/0090.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime, timezone
+
+import pytest
+
+from qlmdm_core.manifest import Version, read_version
+from qlmdm_core.signing.sequoia import SequoiaVerifier
+from qlmdm_core.testing.powercut import KINDS, Fault
+from qlmdm_core.testing.powercut_client import Site
+from qlmdm_core.testing.powercut_scenarios import (
+    SCENARIOS,
+    Scenario,
+    count_calls,
+    prepare,
+    try_fault,
+    try_twice,
+)
+from qlmdm_core.testing.releases import Built, build, sign_root
+from qlmdm_core.testing.trust import make_ring, whole_second
+
+NAMES = [scenario.name for scenario in SCENARIOS]
+
+
+def contents(version: str) -> dict[str, bytes]:
+    """Files that change from release to release, one that does not, and one that comes and goes."""
+    files = {
+        "launcher/launcher.py": b"print('the launcher')\n" * (1 if version < "1.3" else 2),
+        "launcher/lib/module.py": b"as small as this\n",
+        "lib/agent/__init__.py": b"VERSION = '%s'  # and what there is to it\n" % version.encode(),
+        "lib/agent/same.py": b"the same in all of them\n",
+        "settings.yml": b"server:\n  url: http://%s.example/\n" % version.encode(),
+    }
+    return files | ({"lib/odd/gone.py": b"x" * 99} if version[-1] in "13" else {"lib/even.py": b""})
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    with tempfile.TemporaryDirectory(prefix="qlmdm-") as home:
+        ring = make_ring(home, ["root", "release", "operator", "online"])
+    now = whole_second(datetime.now(timezone.utc))
+    root = ring.root(now=now)
+    made: dict[Version, Built] = {}
+    for name in ("1.1", "1.2", "1.3", "1.4"):
+        made[read_version(name)] = build(ring, name, contents(name), now=now)
+    return Site(
+        root=root,
+        root_document=sign_root(ring, root),
+        verifier=SequoiaVerifier(),
+        releases=made,
+        contents={version: contents(str(version)) for version in made},
+    )
+
+
+def named(name: str) -> Scenario:
+    return next(scenario for scenario in SCENARIOS if scenario.name == name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_happens_when_nothing_goes_wrong(site: Site, name: str) -> None:
+    scenario = named(name)
+    assert count_calls(site, scenario, prepare(site, scenario)) > 40
+
+
+def run(site: Site, name: str, step: int, seeds: range) -> None:
+    scenario = named(name)
+    start = prepare(site, scenario)
+    calls = count_calls(site, scenario, start)
+    for n, kind in enumerate(KINDS):
+        for call in range(1 + n % step, calls + 1, step):
+            try_fault(site, scenario, start, Fault(kind, call), [s + call for s in seeds])
+    try_fault(site, scenario, start, None, seeds)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fault_at_some_calls_leaves_the_old_release_or_the_new_one(site: Site, name: str) -> None:
+    run(site, name, step=5, seeds=range(2))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fault_at_any_call_leaves_the_old_release_or_the_new_one(site: Site, name: str) -> None:
+    run(site, name, step=1, seeds=range(100, 130))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_faults_while_a_fault_is_mended(site: Site, name: str) -> None:
+    scenario = named(name)
+    start = prepare(site, scenario)
+    for seed in range(20):
+        try_twice(site, scenario, start, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", NAMES)
+def test_many_faults_while_faults_are_mended(site: Site, name: str) -> None:
+    scenario = named(name)
+    start = prepare(site, scenario)
+    for seed in range(1000, 3000):
+        try_twice(site, scenario, start, seed)
