@@ -122,9 +122,7 @@ class Desk:
             created_by=created_by,
             attach={"threshold": threshold or 1, "attach": attach},
         )
-        waiting = self.store.draft(name)
-        if waiting is not None:
-            raise BusyError(_waits(waiting))
+        self.check_free(name)
         draft = self._signed_here(draft, only)
         standing = self.standing(draft)
         if standing.complete:
@@ -132,6 +130,12 @@ class Desk:
         if not self.store.put_draft(draft):
             raise BusyError(_waits(draft))
         return draft
+
+    def check_free(self, name: str) -> None:
+        """Raise `BusyError` if a draft of that name waits already."""
+        waiting = self.store.draft(name)
+        if waiting is not None:
+            raise BusyError(_waits(waiting))
 
     def sign_draft(self, draft: Draft, only: Sequence[str] = ()) -> Draft:
         """Add the signatures of the keys that are here, and store them."""

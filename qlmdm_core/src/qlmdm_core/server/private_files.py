@@ -31,6 +31,16 @@ def replace(path: str, text: str, mode: int = 0o600) -> None:
 
 
 @contextlib.contextmanager
+def private_umask() -> Iterator[None]:
+    """For the time of a `with` statement, what is made is its owner's alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
 def _written(path: str, text: str, mode: int) -> Iterator[str]:
     """A temporary file beside `path` that has this text; afterwards the folder is fsynced."""
     folder = os.path.dirname(os.path.abspath(path))

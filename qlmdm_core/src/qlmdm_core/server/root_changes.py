@@ -101,6 +101,8 @@ def following(root: Root, changes: Changes, *, now: datetime, lifetime_seconds: 
 
 
 def _check_enough(roles: Mapping[str, Role], changes: Changes) -> None:
+    if roles["online"].threshold != 1:
+        raise UsageError("one online key signs each answer: the threshold of that role is 1")
     for name, role in roles.items():
         there = len(role.fingerprints)
         if not 1 <= role.threshold <= there:

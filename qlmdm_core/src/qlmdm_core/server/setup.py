@@ -7,10 +7,9 @@ replaced: keys and root document are what every client trusts.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +22,7 @@ from qlmdm_core.server import crypto, root_changes
 from qlmdm_core.server.context import load_private
 from qlmdm_core.server.desk import Desk
 from qlmdm_core.server.keepers import read_keepers
-from qlmdm_core.server.private_files import write_new
+from qlmdm_core.server.private_files import private_umask, write_new
 from qlmdm_core.server.root_changes import Changes
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.settings import setting
@@ -98,7 +97,7 @@ def set_up(
     Raises `SettingsError`, `KeyringError`, `StoreError`, and `StoreCorruptError` if what is
     there contradicts itself.
     """
-    with _private_umask():
+    with private_umask():
         _settings_file(answers, settings_file, say)
         settings = load_private(settings_file).core
         store = open_store(settings.store)
@@ -266,12 +265,3 @@ def _change_keepers(
     else:
         say(f"root document: version {following.version}, with other keys of secret-keepers")
     _tell_keepers(keepers, say)
-
-
-@contextlib.contextmanager
-def _private_umask() -> Iterator[None]:
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)

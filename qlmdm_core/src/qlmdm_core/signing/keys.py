@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -29,6 +30,19 @@ class KeyInfo:
     user_id: str
     created_at: datetime
     expires_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyFacts:
+    """What a certificate says about its primary key."""
+
+    fingerprint: str
+    user_ids: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked: bool
+    signs: bool
+    """Whether the primary key itself may sign: signatures by subkeys count nowhere."""
 
 
 def make_key(home: str, name: str, *, comment: str = "", expires_days: int = 0) -> PublicKey:
@@ -65,12 +79,8 @@ def list_keys(home: str) -> list[KeyInfo]:
             KeyInfo(
                 fingerprint=key["fingerprint"],
                 user_id=(key["uids"] or [""])[0],
-                created_at=datetime.fromtimestamp(int(key["date"]), timezone.utc),
-                expires_at=(
-                    datetime.fromtimestamp(int(key["expires"]), timezone.utc)
-                    if key["expires"]
-                    else None
-                ),
+                created_at=_time(key["date"]),
+                expires_at=_time(key["expires"]) if key["expires"] else None,
             )
             for key in gpg.list_keys(secret=True)
             # GnuPG's doc/DETAILS, field 15: "#" for a secret key that is not here (any more)
@@ -100,6 +110,51 @@ def export_secret(home: str, fingerprint: str) -> str:
     if "PRIVATE KEY" not in text:
         raise KeyringError(f"{home}: gpg could not export the secret key {fingerprint}")
     return str(text)
+
+
+def facts(keys: Sequence[PublicKey]) -> dict[str, KeyFacts]:
+    """What these certificates say, by fingerprint. Raises `KeyringError`."""
+    if not keys:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="qlmdm-keys-") as home, _open(home) as gpg:
+        found = gpg.scan_keys_mem("\n".join(key.armoured for key in keys))
+    known = {
+        key["fingerprint"]: KeyFacts(
+            fingerprint=key["fingerprint"],
+            user_ids=tuple(key["uids"]),
+            created_at=_time(key["date"]),
+            expires_at=_time(key["expires"]) if key["expires"] else None,
+            revoked=key["trust"] == "r",
+            # GnuPG's doc/DETAILS, field 12: small letters are the key's own, capitals those
+            # of the whole certificate.
+            signs="s" in key["cap"],
+        )
+        for key in found
+    }
+    missing = [key.fingerprint for key in keys if key.fingerprint not in known]
+    if missing:
+        raise KeyringError(f"gpg can't read the key {missing[0]}")
+    return known
+
+
+def minimal(armoured: str) -> PublicKey:
+    """The one key in an ASCII-armoured text, without other people's signatures.
+
+    Raises `KeyringError`.
+    """
+    with tempfile.TemporaryDirectory(prefix="qlmdm-keys-") as home, _open(home) as gpg:
+        found = sorted(set(gpg.import_keys(armoured).fingerprints))
+        if len(found) != 1:
+            raise KeyringError(f"expected one public key, found {len(found)}")
+        return _public(gpg, home, found[0])
+
+
+def delete_secret(home: str, fingerprint: str) -> None:
+    """Take a secret key away; its public part stays. Raises `KeyringError`."""
+    with _open(home) as gpg:
+        gpg.delete_keys(fingerprint, secret=True, expect_passphrase=False)
+    if any(key.fingerprint == fingerprint for key in list_keys(home)):
+        raise KeyringError(f"{home}: gpg could not delete the secret key {fingerprint}")
 
 
 def import_secret(home: str, armoured: str) -> str:
@@ -138,6 +193,10 @@ def _public(gpg: gnupg.GPG, home: str, fingerprint: str) -> PublicKey:
     if "PUBLIC KEY" not in text:
         raise KeyringError(f"{home}: there is no key {fingerprint}")
     return PublicKey(fingerprint=fingerprint, armoured=text)
+
+
+def _time(seconds: str) -> datetime:
+    return datetime.fromtimestamp(int(seconds), timezone.utc)
 
 
 def _plain(text: str) -> str:
