@@ -26,6 +26,7 @@ from qlmdm_core.server.health import Health, Ready
 from qlmdm_core.server.limits import Buckets
 from qlmdm_core.server.plugin_routes import PluginRoute, add_routes
 from qlmdm_core.server.refusals import Forbidden, Told, TooMany
+from qlmdm_core.server.rekey import Rekey, RekeyWanted
 from qlmdm_core.server.roots import Roots
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.server.share import FairShare
@@ -78,11 +79,12 @@ def create_app(
     )
     _add_error_handlers(app, gate, addresses)
     roots = Roots(store)
+    rekeys = RekeyWanted(store)
     submit = Submit(
         gate=gate, store=store, deprecated_urls=settings.deprecated_urls, clones=CloneWatch()
     )
     app.add_route(envelope.SUBMIT, submit)
-    app.add_route(envelope.UPDATE, Update(gate=gate, store=store, roots=roots))
+    app.add_route(envelope.UPDATE, Update(gate=gate, store=store, roots=roots, rekeys=rekeys))
     app.add_route(
         envelope.ENROLL,
         Enrol(
@@ -91,8 +93,10 @@ def create_app(
             roots=roots,
             addresses=addresses,
             per_minute=settings.limits.enrolments_per_minute,
+            approval=settings.enrolment.approval,
         ),
     )
+    app.add_route(envelope.REKEY, Rekey(gate=gate, store=store, wanted=rekeys))
     app.add_route("/qlmdm/v1/root/{version}", roots)
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Ready(store))

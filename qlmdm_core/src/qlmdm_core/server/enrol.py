@@ -8,7 +8,11 @@ sender knows the secret of an invitation, and only then the costly one. Its body
 
 `proof` shows that the sender knows the invitation's secret, for this server, key and nonce
 (`qlmdm_core.tokens`). The same key with the same invitation gets the same answer again, since
-answers get lost.
+answers get lost. A machine that is a copy of a client (`copies`) has no invitation; it says::
+
+    {"enroll": {"clone_of": CID, "old_key": FINGERPRINT, "proof": ARMOUR, "public_key": …}}
+
+Who must be approved first is told `pending`, with its id: it is known, and nothing else of it.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from qlmdm_core.api import JSON
 from qlmdm_core.envelope import Message
 from qlmdm_core.errors import SignatureError, StoreUnavailableError
 from qlmdm_core.server import fastjson
+from qlmdm_core.server.copies import Copies, CopyRequest
 from qlmdm_core.server.forms import Form, read_form
 from qlmdm_core.server.gate import Caller, Gate
 from qlmdm_core.server.limits import Buckets
@@ -35,7 +40,7 @@ from qlmdm_core.server.roots import Roots
 from qlmdm_core.server.urls import Addresses
 from qlmdm_core.signing import packets
 from qlmdm_core.store import Store
-from qlmdm_core.store.records import ClientKey, Enrolled, Enrolment
+from qlmdm_core.store.records import Client, ClientKey, ClientStatus, Enrolled, Enrolment
 from qlmdm_core.strictjson import JsonError
 
 log = logging.getLogger(__name__)
@@ -43,6 +48,8 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 16 << 10
 PER_KEY = 6
 """So many requests of one key are looked at in a minute."""
+PENDING_RETRY_SECONDS = 300
+"""When who waits for approval is to ask again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +57,11 @@ class Request:
     """What a machine that wants to enrol says."""
 
     invitation_id: str
+    """Empty for a copy of a client."""
     proof: str
     public_key: str
     hostname: str
+    copy: CopyRequest | None = None
 
 
 class Enrol:
@@ -66,6 +75,7 @@ class Enrol:
         roots: Roots,
         addresses: Addresses,
         per_minute: int,
+        approval: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
@@ -78,6 +88,8 @@ class Enrol:
         self._each_address = Buckets(max(1, per_minute // 2), clock=monotonic)
         self._each_key = Buckets(PER_KEY, clock=monotonic)
         self._new_id = new_id
+        self._approval = approval
+        self._copies = Copies(gate=gate, store=store)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Enrol one machine. Raises `Forbidden`, `TooMany` and `Told`, which the app answers."""
@@ -85,7 +97,9 @@ class Enrol:
         form = read_form(req, MAX_BYTES)  # 1, 2
         message, request, key = self.parsed(form)  # 5, before 3 and 4
         caller = self._gate.caller(form, key, message)
-        self.invited(caller, request)
+        original = self._copies.vouched(caller, request.copy) if request.copy else None
+        if original is None:
+            self.invited(caller, request)
         # Only now: a stranger must not use up what those who are invited may ask.
         self._all.take("everybody")
         facts = self._gate.one_signature(form)  # 3
@@ -93,14 +107,16 @@ class Enrol:
         req.context.caller = caller
         self._gate.meant_for_us(caller.envelope, "enroll", envelope.ENROLL)  # 6
         self._gate.timely(caller, signature)  # 7
-        cid = self.enrolled(caller, request)  # 8 to 11
+        cid, status = self.enrolled(caller, request, original)  # 8 to 11
+        waits = {"retry_after": PENDING_RETRY_SECONDS} if status == "pending" else {}
         self._gate.answer(  # 12
             resp,
             caller,
-            envelope.OK,
+            envelope.PENDING if waits else envelope.OK,
             cid=cid,
             root=self._roots.newest_version(),
             roots=self._roots.chain(),
+            **waits,
         )
 
     def parsed(self, form: Form) -> tuple[Message, Request, ClientKey]:
@@ -135,40 +151,67 @@ class Enrol:
         ):
             raise Forbidden("no such invitation", fingerprint=caller.key.fingerprint)
 
-    def enrolled(self, caller: Caller, request: Request) -> str:
+    def enrolled(
+        self, caller: Caller, request: Request, original: Client | None
+    ) -> tuple[str, ClientStatus]:
         """Steps 8 to 11 in one: use the invitation and add the client, or neither."""
         try:
+            name = request.invitation_id
+            if original is not None:
+                name = self._copies.invitation_for(caller, original)
+            status: ClientStatus = "pending" if self._approval or original else "active"
             outcome = self._store.enrol(
                 Enrolment(
-                    invitation_id=request.invitation_id,
+                    invitation_id=name,
                     cid=self._new_id(),
                     fingerprint=caller.key.fingerprint,
                     public_key=request.public_key,
                     hostname=request.hostname,
                     mid=caller.envelope.mid,
                     enrolled_at=caller.now,
+                    status=status,
                 )
             )
+            if original is not None and isinstance(outcome, Enrolled):
+                self._copies.remember(outcome.cid, original)
         except StoreUnavailableError as error:
             log.error("enrolment not stored: %s", error)  # noqa: TRY400 - the message has it all
             raise Told(envelope.RETRY_AFTER, retry_after=60) from None
         if not isinstance(outcome, Enrolled):
             raise Told(envelope.REFUSED, reason=outcome.reason)
-        known = self._store.key(caller.key.fingerprint) if outcome.again else None
-        if known is not None and known.status == "revoked":
-            raise Forbidden("a revoked key", fingerprint=known.fingerprint)
+        if outcome.again:
+            status = self._present_status(caller)
         log.info(
-            "enrolled %r as %s%s", request.hostname, outcome.cid, " again" if outcome.again else ""
+            "enrolled %r as %s%s (%s)",
+            request.hostname,
+            outcome.cid,
+            " again" if outcome.again else "",
+            status,
         )
-        return outcome.cid
+        return outcome.cid, status
+
+    def _present_status(self, caller: Caller) -> ClientStatus:
+        """What became meanwhile of a client that asks again."""
+        known = self._store.key(caller.key.fingerprint)
+        if known is None or known.status == "revoked":
+            raise Forbidden("a revoked key", fingerprint=caller.key.fingerprint)
+        return known.status
 
 
 def _request(value: JSON) -> Request:
     if not isinstance(value, dict):
         raise Forbidden("no body of an enrolment")
+    copy = None
+    if "clone_of" in value:
+        copy = CopyRequest(
+            original=_text(value, "clone_of", 64),
+            old_key=_text(value, "old_key", 40),
+            proof=_text(value, "proof", 4096),
+        )
     return Request(
-        invitation_id=_text(value, "invitation", 64),
-        proof=_text(value, "proof", 128),
+        copy=copy,
+        invitation_id="" if copy else _text(value, "invitation", 64),
+        proof=_text(value, "proof", 4096 if copy else 128),
         public_key=_text(value, "public_key", MAX_BYTES),
         hostname=_text(value, "hostname", MAX_HOSTNAME),
     )

@@ -68,8 +68,12 @@ class Gate:
         self._max_bytes = settings.limits.body
         self._skew_seconds = settings.limits.clock_skew
 
-    def admit(self, req: falcon.Request, typ: str, ep: str) -> Caller:
-        """Steps 1 to 8. Raises `Forbidden` or, through `told`, `Told`."""
+    def admit(self, req: falcon.Request, typ: str, ep: str, *, any_age: bool = False) -> Caller:
+        """Steps 1 to 8. Raises `Forbidden` or, through `told`, `Told`.
+
+        `any_age`: by a key that has expired or was replaced, too. Only who asks for a new key may
+        come by one.
+        """
         form = read_form(req, self._max_bytes)  # 1, 2
         facts, key = self.known_key(form)  # 3
         self._share.begin(req, key.fingerprint)
@@ -79,7 +83,7 @@ class Gate:
         caller = self.caller(form, key, message)
         req.context.caller = caller
         self.meant_for_us(caller.envelope, typ, ep)  # 6
-        self.timely(caller, signature)  # 7
+        self.timely(caller, signature, any_age=any_age)  # 7
         self.own_key(caller)  # 8
         return caller
 
@@ -109,6 +113,10 @@ class Gate:
             return self._verifier.verify(data, facts, [allowed])
         except SignatureError as error:
             raise Forbidden(str(error), fingerprint=key.fingerprint) from None
+
+    def vouched(self, text: bytes, signature: str, key: PublicKey) -> Signature:
+        """A signature within a message, by another key. Raises `SignatureError`."""
+        return self._verifier.verify(text, signature, [key])
 
     def opened(self, form: Form, key: ClientKey) -> Message:
         """Step 5: strict JSON with an envelope that names the key that signed it."""
@@ -144,8 +152,8 @@ class Gate:
         if sent.ep != ep:
             raise Told(envelope.REFUSED, reason="endpoint")
 
-    def timely(self, caller: Caller, signature: Signature) -> None:
-        """Step 7: signed and built just now, by a key that has not expired.
+    def timely(self, caller: Caller, signature: Signature, *, any_age: bool = False) -> None:
+        """Step 7: signed and built just now, by a key that has neither expired nor been replaced.
 
         A client whose clock is wrong learns the server's time, which is in every answer.
         """
@@ -156,6 +164,10 @@ class Gate:
             raise Told(envelope.STALE)
         if not sent.iat <= sent.exp <= sent.iat + MAX_LIFETIME_SECONDS:
             raise Told(envelope.REFUSED, reason="lifetime")
+        if any_age:
+            return
+        if caller.key.replaced_by is not None:
+            raise Told(envelope.REFUSED, reason="key_replaced")
         if signature.key_expired_at is not None:
             raise Told(envelope.REFUSED, reason="key_expired")
 

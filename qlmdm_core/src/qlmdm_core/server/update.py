@@ -15,9 +15,11 @@ from qlmdm_core import envelope
 from qlmdm_core.errors import StoreError
 from qlmdm_core.server.gate import Caller, Gate
 from qlmdm_core.server.refusals import Told
+from qlmdm_core.server.rekey import RekeyWanted
 from qlmdm_core.server.roots import Roots
 from qlmdm_core.store import Store
 
+PENDING_RETRY_SECONDS = 300
 SEEN_SECONDS = 300.0
 _TRACKED = 100_000
 
@@ -25,7 +27,8 @@ _TRACKED = 100_000
 class Update:
     """The resource."""
 
-    def __init__(self, *, gate: Gate, store: Store, roots: Roots) -> None:
+    def __init__(self, *, gate: Gate, store: Store, roots: Roots, rekeys: RekeyWanted) -> None:
+        self._rekeys = rekeys
         self._gate = gate
         self._store = store
         self._roots = roots
@@ -38,8 +41,17 @@ class Update:
         if caller.key.status not in ("active", "pending"):
             raise Told(envelope.REFUSED, reason=caller.key.status)
         self._note_seen(caller)
+        if caller.key.status == "pending":  # it follows the root document, and gets nothing else
+            root = self._roots.newest_version()
+            raise Told(envelope.PENDING, retry_after=PENDING_RETRY_SECONDS, root=root)
         self._gate.answer(
-            resp, caller, envelope.OK, root=self._roots.newest_version(), release=None, commands=[]
+            resp,
+            caller,
+            envelope.OK,
+            root=self._roots.newest_version(),
+            release=None,
+            commands=[],
+            **({"rekey": True} if self._rekeys.asks(caller.key) else {}),
         )
 
     def _note_seen(self, caller: Caller) -> None:
