@@ -242,6 +242,22 @@ def test_a_record_whose_writer_lost_a_race_is_merged_again(
     assert client.flags == {"by_hand": True, "from_client": 1}
 
 
+def test_a_key_that_became_the_client_s_own_meanwhile_is_not_in_use(
+    server: FakeMongo, store: MongoStore
+) -> None:
+    samples.enrolled(store, "c1")
+    seen = iter(range(100))
+
+    def the_same_is_faster(collection: str, method: str) -> None:
+        # After the client was read, before it is looked up whose the new key is.
+        if next(seen) == 1:
+            server.before = nothing_happens
+            assert server.store().rekey(samples.rekeying("c1", "NEW")) == "replaced"
+
+    server.before = the_same_is_faster
+    assert store.rekey(samples.rekeying("c1", "NEW")) == "again"
+
+
 def test_a_long_history_is_settled_before_the_next_record(
     server: FakeMongo, store: MongoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,16 +278,16 @@ def test_a_long_history_is_settled_before_the_next_record(
 
 def test_migrations_run_forward_once(server: FakeMongo, store: MongoStore) -> None:
     ran: list[Any] = []
-    second = Migration(number=2, what="did more", run=ran.append)
-    newer = MongoStore(_connection(server), migrations=(*MIGRATIONS, second))
-    with pytest.raises(NotSetUpError, match=r"version 1; run qlmdm-server-setup"):
+    third = Migration(number=3, what="did more", run=ran.append)
+    newer = MongoStore(_connection(server), migrations=(*MIGRATIONS, third))
+    with pytest.raises(NotSetUpError, match=r"version 2; run qlmdm-server-setup"):
         newer.check()
-    assert list(newer.setup()) == ["mongomock: did more (version 2)"]
+    assert list(newer.setup()) == ["mongomock: did more (version 3)"]
     assert list(newer.setup()) == []
     assert len(ran) == 1
     newer.check()
     for use in (store.setup, store.check):
-        with pytest.raises(StoreError, match="version 2, this qlmdm knows up to 1"):
+        with pytest.raises(StoreError, match="version 3, this qlmdm knows up to 2"):
             use()
 
 

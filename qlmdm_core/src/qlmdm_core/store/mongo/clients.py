@@ -16,7 +16,6 @@ from qlmdm_core.store.mongo.history import MAX_PENDING_BYTES, settle_client
 from qlmdm_core.store.records import (
     Acceptance,
     Client,
-    ClientKey,
     ClientStatus,
     Enrolment,
     Page,
@@ -75,23 +74,6 @@ def new_client(enrolment: Enrolment, cid: str, invited: Document) -> Document:
 
 
 # --- reading --------------------------------------------------------------------------------
-
-
-def key(db: Mongo, fingerprint: str) -> ClientKey | None:
-    """Whose key this is."""
-    found = db["clients"].find_one(
-        {"fingerprint": fingerprint},
-        dict.fromkeys(("fingerprint", "public_key", "status", "mid"), 1),
-    )
-    if found is None:
-        return None
-    return ClientKey(
-        fingerprint=found["fingerprint"],
-        cid=found["_id"],
-        public_key=found["public_key"],
-        status=found["status"],
-        mid=found["mid"],
-    )
 
 
 def client(db: Mongo, cid: str) -> Client | None:

@@ -24,6 +24,7 @@ from qlmdm_core.errors import StoreError, StoreUnavailableError
 from qlmdm_core.store.codec import truncated
 from qlmdm_core.store.mongo.clients import new_client
 from qlmdm_core.store.mongo.connection import WAIT_SECONDS, Document, Mongo
+from qlmdm_core.store.mongo.keys import was_replaced
 from qlmdm_core.store.records import Enrolled, Enrolment, EnrolmentRefused, Invitation
 
 
@@ -69,6 +70,9 @@ def enrol(db: Mongo, enrolment: Enrolment) -> Enrolled | EnrolmentRefused:
         known = db["clients"].find_one({"fingerprint": enrolment.fingerprint}, {"invitation_id": 1})
         if known:
             return _known(db, enrolment, known)
+        if was_replaced(db, enrolment.fingerprint):
+            _release(db, enrolment, used=0)
+            return EnrolmentRefused(reason="key_in_use")
         if invited is None:
             return EnrolmentRefused(reason="unknown_invitation")
         cid = _claimed(invited, enrolment.fingerprint)

@@ -30,7 +30,7 @@ class Index:
 # index goes on by a document's id, the id is there twice, as `_id` and as a plain field: it has
 # no index over `_id` and something else. And times that change are written as a part of a small
 # document, never alone: it keeps a date that an update sets by itself as text.
-INDEXES: tuple[Index, ...] = (
+_FIRST: tuple[Index, ...] = (
     Index(collection="invitations", fields=("created_at",)),
     Index(collection="clients", fields=("fingerprint",), unique=True),
     Index(collection="clients", fields=("hostname", "cid")),
@@ -52,6 +52,25 @@ INDEXES: tuple[Index, ...] = (
     Index(collection="issues", fields=("cid", "issue_id")),
     Index(collection="issues", fields=("check", "issue_id")),
 )
+_SECOND: tuple[Index, ...] = (
+    # `previous` is the fingerprint of the key that the client replaced last.
+    Index(collection="clients", fields=("previous",), sparse=True),
+    Index(collection="clients", fields=("status", "release")),
+    Index(collection="pieces", fields=("attempt",)),
+    Index(collection="pieces", fields=("sha256",)),
+    Index(collection="commands", fields=("created_ms", "command_id")),
+    Index(collection="commands", fields=("kind", "created_ms", "command_id")),
+    Index(collection="attempts", fields=("command_id",)),
+    Index(collection="attempts", fields=("expires_ms",)),
+    Index(collection="parts", fields=("attempt",)),
+    Index(collection="targets", fields=("attempt", "cid")),
+    Index(collection="targets", fields=("attempt", "state")),
+    Index(collection="targets", fields=("cid", "updated_ms")),
+    # `open_cid` is there while the target is open, `unstarted_until_ms` while it has not begun.
+    Index(collection="targets", fields=("open_cid",), sparse=True),
+    Index(collection="targets", fields=("unstarted_until_ms",), sparse=True),
+)
+INDEXES = (*_FIRST, *_SECOND)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +88,20 @@ def _make(db: Mongo, index: Index) -> None:
     )
 
 
-def _make_all(db: Mongo) -> None:
-    for index in INDEXES:
+def _make_first(db: Mongo) -> None:
+    for index in _FIRST:
         _make(db, index)
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(number=1, what="made the indexes", run=_make_all),)
+def _make_second(db: Mongo) -> None:
+    for index in _SECOND:
+        _make(db, index)
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(number=1, what="made the indexes", run=_make_first),
+    Migration(number=2, what="added releases, commands and replaced keys", run=_make_second),
+)
 
 
 def migrate(db: Mongo, where: str, migrations: Sequence[Migration]) -> list[str]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from qlmdm_core.api import JSON
-from qlmdm_core.store.mongo import audits, clients, enrolling, fleet, history, schema
+from qlmdm_core.store.mongo import audits, clients, enrolling, fleet, history, keys, schema
 from qlmdm_core.store.mongo.connection import Connection, connection_of
+from qlmdm_core.store.mongo.outgoing import OutgoingPart
+from qlmdm_core.store.outgoing import Unattributed
 from qlmdm_core.store.records import (
     Acceptance,
     AuditTarget,
@@ -22,6 +24,8 @@ from qlmdm_core.store.records import (
     Issue,
     Judgement,
     Page,
+    Rekeying,
+    RekeyOutcome,
     RootDocument,
     Submission,
     VerdictRecord,
@@ -36,7 +40,7 @@ def open_mongo(url: str) -> MongoStore:
     return MongoStore(connection_of(url))
 
 
-class MongoStore:
+class MongoStore(OutgoingPart):
     """`qlmdm_core.store.Store` in MongoDB: see there for what each method promises."""
 
     def __init__(
@@ -109,11 +113,23 @@ class MongoStore:
         with self._connection.use() as db:
             return enrolling.enrol(db, enrolment)
 
+    def rekey(self, rekeying: Rekeying) -> RekeyOutcome:
+        with self._connection.use() as db:
+            return keys.rekey(db, rekeying)
+
+    def put_unattributed(self, report: Unattributed) -> None:
+        with self._connection.use() as db:
+            keys.put_unattributed(db, report)
+
+    def unattributed(self) -> Sequence[Unattributed]:
+        with self._connection.use() as db:
+            return keys.unattributed(db)
+
     # --- clients ----------------------------------------------------------------------------
 
     def key(self, fingerprint: str) -> ClientKey | None:
         with self._connection.use() as db:
-            return clients.key(db, fingerprint)
+            return keys.key(db, fingerprint)
 
     def client(self, cid: str) -> Client | None:
         with self._connection.use() as db:

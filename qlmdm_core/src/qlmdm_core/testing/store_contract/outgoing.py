@@ -93,16 +93,15 @@ class CommandsContract(StoreFixtures):
 
     def test_commands_are_listed_newest_first_in_pages(self, store: Store) -> None:
         for number in range(7):
-            # Two each of one moment, so that the order must not depend on time alone.
-            created_at = KEPT + timedelta(milliseconds=number // 2)
+            created_at = KEPT + timedelta(milliseconds=number // 2)  # two each of one moment
             kind = "wipe" if number % 3 == 0 else "script"
             samples.queued(store, name=str(number), created_at=created_at, kind=kind)
         assert store.commands(after="no such command") == []
-        by_kind = {None: "6543210", "wipe": "630", "script": "5421", "x": ""}
-        for kind, expected in by_kind.items():
+        by_kind: dict[str | None, str] = {None: "6543210", "wipe": "630", "script": "5421", "x": ""}
+        for wanted, expected in by_kind.items():
             found: list[str] = []
             while page := store.commands(
-                after=samples.command_id(found[-1]) if found else None, limit=2, kind=kind
+                after=samples.command_id(found[-1]) if found else None, limit=2, kind=wanted
             ):
                 assert len(page) <= 2
                 found += [command.command_id.lstrip("0") or "0" for command in page]
