@@ -6,11 +6,13 @@ mails what it prints.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 from qlmdm_core import cli, settings
+from qlmdm_core.api import JSON
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client import schedule
 from qlmdm_core.client.link import CANT_ASK, Link
@@ -19,7 +21,7 @@ from qlmdm_core.client.spool import Spool
 from qlmdm_core.client.state import State
 from qlmdm_core.client.submit import submit
 from qlmdm_core.client.transport import Transport
-from qlmdm_core.errors import BusyError, SpoolError, TransportError
+from qlmdm_core.errors import BusyError, SpoolError, TransportError, TrustError
 from qlmdm_core.settings import Loaded
 from qlmdm_core.signing.gpg import GpgSigner
 
@@ -43,19 +45,23 @@ def _main(argv: Sequence[str]) -> int:
         EXAMPLES,
     )
     parser.add_argument("--now", action="store_true", help="do all of it now, due or not")
+    parser.add_argument("--poll", action="store_true", help="ask the server for news, no more")
     parser.add_argument("--replay", metavar="DIR", help="collect from a recorded machine")
     args = parser.parse_args(argv)
     loaded = settings.load(settings.find_file("client", args.settings), ClientSettings)
     try:
         with State.open(create=False) as state, state.lock(), open_link(state, loaded.core) as link:
-            problem = Cycle(state, loaded, link, replay=args.replay).run(now=args.now)
+            cycle = Cycle(state, loaded, link, replay=args.replay)
+            problem = cycle.ask() if args.poll else cycle.run(now=args.now)
     except BusyError:
-        if args.now:
+        if args.now or args.poll:
             raise
         return BusyError.exit_status  # the cycle of a minute ago still collects: no news
     if problem is None:
         return 0
-    if args.now or link.memory.backoff.failures == 1:
+    if cycle.is_unproven:
+        raise TrustError(problem)
+    if args.now or args.poll or link.memory.backoff.failures == 1:
         raise TransportError(f"{problem}; what was collected is kept and sent later")
     return TransportError.exit_status
 
@@ -89,6 +95,21 @@ class Cycle:
         self._core = loaded.core
         self._link = link
         self._replay = replay
+        self._answered = False
+        """Whether the server gave a verified answer to a poll of this cycle."""
+        self._refused = 0
+        """How many records the server called malformed."""
+        self._something_to_try = False
+        self.is_unproven = False
+        """Whether all went well but for a release on trial that may not be committed."""
+
+    def ask(self) -> str | None:
+        """Ask for news and do nothing about it; why there was no answer, or None."""
+        try:
+            self._question()
+        except (*CANT_ASK, SpoolError) as error:
+            return str(error)
+        return None
 
     def run(self, *, now: bool) -> str | None:
         """Do what is due, or all of it; why the server could not be reached, or None."""
@@ -104,6 +125,9 @@ class Cycle:
             self._collect(begun, everything=now)
         if not away and problem is None:
             problem = self._submit()
+        if problem is None and self._answered and collect:
+            problem = self._prove_release()
+            self.is_unproven = problem is not None
         self._write_due()
         return problem
 
@@ -111,17 +135,49 @@ class Cycle:
         """Whether one of this client's moments has come since. A clock set back does not wait."""
         return not last <= now < schedule.next_due(self._link.cid, interval, last)
 
+    def _question(self) -> dict[str, JSON]:
+        """Ask the server for news: what its verified answer says."""
+        from qlmdm_core.client import agent
+
+        body = {"root": self._link.root_version, **agent.release_status(self._state)}
+        answer = self._link.ask("update", {"update": body})
+        return dict(answer.details)
+
     def _poll(self, now: float) -> str | None:
-        """Ask for news; a new root document is the only kind that there is so far."""
+        """Ask for news: first a new root document, then, by its keys, a release."""
         try:
-            answer = self._link.ask("update", {"update": {"root": self._link.root_version}})
-            self._link.follow_root(answer.details.get("root"))
+            news = self._question()
+            self._link.follow_root(news.get("root"))
             self._link.remember(polled_at=now)
         except (*CANT_ASK, SpoolError) as error:
             # Whatever it is, collecting goes on: the spool is made for days like this.
             self._link.failed(now, self._core.backoff_max)
             return str(error)
+        self._answered = True
+        if news.get("release") is not None:
+            self._take_release(news["release"])
         return None
+
+    def _take_release(self, offered: JSON) -> None:
+        """Install a release; what keeps it away is in the next report, and said here once."""
+        from qlmdm_core.client.release.update import Updater
+
+        outcome = Updater(self._state, self._loaded, self._link).take(offered)
+        self._something_to_try = outcome.state == "installed"
+        if outcome.why and outcome.is_news:
+            sys.stderr.write(
+                f"qlmdm-client-cron: release {outcome.version} is not installed: {outcome.why}\n"
+            )
+
+    def _prove_release(self) -> str | None:
+        """Commit a release, or launcher, whose trial this cycle was; why it was not, or None."""
+        if not (os.environ.get("QLMDM_TRIAL") or os.environ.get("QLMDM_LAUNCHER_TRIAL")):
+            return None
+        from qlmdm_core.client.release import proof
+
+        if self._refused:
+            return f"the server called {self._refused} of its records malformed"
+        return proof.prove(self._state, self._loaded, self._link)
 
     def _collect(self, now: float, *, everything: bool) -> None:
         """Collectors may take minutes; imported here, since most cycles only poll."""
@@ -139,6 +195,7 @@ class Cycle:
                 self._link.succeeded()
                 return None
             result = submit(self._link, spool)
+        self._refused += result.set_aside
         if result.set_aside:
             sys.stderr.write(
                 f"qlmdm-client-cron: the server called {result.set_aside} records malformed; "
@@ -158,4 +215,5 @@ class Cycle:
         if memory.backoff.waits(now):
             poll = max(poll, memory.backoff.until)
         collect = schedule.next_due(self._link.cid, self._core.collect_interval, now)
-        self._state.write(schedule.DUE_FILE, f"{now:.3f} {min(poll, collect):.3f}\n".encode())
+        due = now if self._something_to_try else min(poll, collect)
+        self._state.write(schedule.DUE_FILE, f"{now:.3f} {due:.3f}\n".encode())

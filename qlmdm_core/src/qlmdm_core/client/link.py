@@ -115,6 +115,21 @@ class Link:
         return self._root.version
 
     @property
+    def state(self) -> State:
+        """Where this client keeps what it must remember."""
+        return self._state
+
+    @property
+    def root(self) -> Root:
+        """The root document that we go by."""
+        return self._root
+
+    @property
+    def verifier(self) -> Verifier:
+        """What checks signatures here."""
+        return self._verifier
+
+    @property
     def cid(self) -> str:
         """This client's id."""
         return self._identity.cid

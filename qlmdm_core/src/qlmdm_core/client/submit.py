@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from qlmdm_core import envelope
 from qlmdm_core._version import __version__
 from qlmdm_core.api import JSON
+from qlmdm_core.client import agent
 from qlmdm_core.client.link import CANT_ASK, Link, UnsignedAnswerError
 from qlmdm_core.client.spool import Entry, Spool
 
@@ -60,7 +61,7 @@ def _submit_one(link: Link, spool: Spool, entry: Entry, result: Submitted) -> bo
     if record is None:
         return True  # it was damaged, and the spool has set it aside
     for _ in range(3):  # the server may correct our clock and our counting, once each
-        body = {"report": report_of(record, link.hostname)}
+        body = {"report": report_of(record, link.hostname, agent.release_report(link.state))}
         answer = link.ask("submit", body, rid=entry.rid, seq=link.next_seq())
         if answer.is_receipt:
             spool.remove(entry)
@@ -81,7 +82,9 @@ def _submit_one(link: Link, spool: Spool, entry: Entry, result: Submitted) -> bo
     return False
 
 
-def report_of(record: Mapping[str, JSON], hostname: str) -> dict[str, JSON]:
+def report_of(
+    record: Mapping[str, JSON], hostname: str, release: Mapping[str, JSON] | None = None
+) -> dict[str, JSON]:
     """What is sent of a spooled record: its collectors, and how the agent itself fares.
 
     The agent's own state travels like a collector's value, under the name `agent`: it is stored,
@@ -99,12 +102,13 @@ def report_of(record: Mapping[str, JSON], hostname: str) -> dict[str, JSON]:
             "plugin_failures": failures,
             "records_dropped": spool.get("dropped") or {},
             "records_quarantined": spool.get("quarantined") or 0,
+            **({"release": dict(release)} if release else {}),
         },
         "collected_at": record["collected_at"],
         "seconds": 0.0,
     }
     return {
         "hostname": hostname,
-        "release": None,
+        "release": (release or {}).get("installed"),
         "collectors": {**record["collectors"], "agent": agent},
     }

@@ -62,7 +62,7 @@ class Supervisor:
     def run(self, argv: list[str]) -> int:
         """Try out what is to be tried; else hand over to the slot that may run."""
         in_charge = self._take_lock()
-        if argv[0] == CRON:
+        if argv in ([CRON], [CRON, "--now"]):
             if not in_charge:
                 return BUSY  # the cycle of a minute ago is still on trial
             tried = self._try_launcher()

@@ -1,0 +1,114 @@
+"""Fetches the bytes of a release, whose hash is known, from wherever they are to be had.
+
+A mirror need not be trusted: what has the hash is right, and nothing else is looked at. What
+was cut off goes on where it ended. What is complete and has another hash is thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Sequence
+
+from qlmdm_core import envelope
+from qlmdm_core.client.disk import Directory
+from qlmdm_core.client.transport import Transport
+from qlmdm_core.errors import TransportError
+
+PART = ".part"
+_CHUNK = 1 << 20
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Source:
+    """One place that may have it."""
+
+    def __init__(self, transport: Transport, prefix: str) -> None:
+        """`prefix` is the path that a hash is put behind."""
+        self.transport = transport
+        self.prefix = prefix
+
+
+def sources(
+    server: Transport, mirrors: Sequence[str], *, ca_file: str | None, timeout: float
+) -> list[Source]:
+    """The mirrors, in their order, then the server itself."""
+    found = [
+        Source(Transport(url, ca_file=ca_file, timeout=timeout), "/")
+        for url in mirrors
+        if url.startswith(("https://", "http://"))
+    ]
+    return [*found, Source(server, envelope.BLOB)]
+
+
+def fetch(folder: str, places: Sequence[Source], *, sha256: str, size: int) -> str:
+    """The path of a file with exactly these bytes, in `folder` (made if it is not there).
+
+    Raises `TransportError` if no place gave them; what came is kept for the next try. Raises
+    `OSError` if the disk is full.
+    """
+    with Directory(folder):  # ours, private, and no link
+        path = os.path.join(folder, sha256)
+        if _has(path, sha256, size):
+            return path
+        problems: list[str] = []
+        for place in places:
+            try:
+                _fetch_from(place, path + PART, sha256, size)
+            except TransportError as error:
+                problems.append(str(error))
+                continue
+            if _has(path + PART, sha256, size):
+                os.rename(path + PART, path)
+                return path
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + PART)
+            problems.append("what came was something else")
+        raise TransportError(f"a release can't be fetched: {'; '.join(problems)}")
+
+
+def _fetch_from(place: Source, path: str, sha256: str, size: int) -> None:
+    """Complete a file from one place, going on from what is there."""
+    fd = os.open(path, _OPEN, 0o600)
+    try:
+        start = os.fstat(fd).st_size
+        if start >= size:
+            os.ftruncate(fd, 0)  # complete, and not right, or it would not be fetched
+            start = 0
+        os.lseek(fd, start, os.SEEK_SET)
+        got = place.transport.download(
+            place.prefix + sha256, to=fd, max_bytes=size - start, start=start
+        )
+        if start and got.status != 206:
+            # It began at the beginning, and that was written behind what was there.
+            os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
+            got = place.transport.download(place.prefix + sha256, to=fd, max_bytes=size)
+        if got.status not in (200, 206) or got.body:
+            raise TransportError(f"HTTP {got.status}, and not the bytes of a release")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _has(path: str, sha256: str, size: int) -> bool:
+    """Whether a file has exactly these bytes."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    with os.fdopen(fd, "rb") as file:
+        if os.fstat(fd).st_size != size:
+            return False
+        digest = hashlib.sha256()
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest() == sha256
+
+
+def forget(folder: str) -> None:
+    """Take everything away that was fetched; no error if there is nothing."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
