@@ -19,16 +19,20 @@ from qlmdm_core.store.records import (
     Enrolment,
     EnrolmentRefused,
     Page,
+    Rekeying,
+    RekeyOutcome,
     Submission,
 )
 from qlmdm_memory_store.database import Database, Row, own
+from qlmdm_memory_store.outgoing import has_commands
 
 
 def enrol(db: Database, wanted: Enrolment) -> Enrolled | EnrolmentRefused:
     """Use the invitation and add the client, or neither."""
     known = db.by_fingerprint.get(wanted.fingerprint)
     if known is not None:
-        if known.invitation_id == wanted.invitation_id:
+        counts = known.client.fingerprint == wanted.fingerprint  # it was not replaced
+        if counts and known.invitation_id == wanted.invitation_id:
             return Enrolled(cid=known.client.cid, again=True)
         return EnrolmentRefused(reason="key_in_use")
     invited = db.invitations.get(wanted.invitation_id)
@@ -57,20 +61,42 @@ def enrol(db: Database, wanted: Enrolment) -> Enrolled | EnrolmentRefused:
     return Enrolled(cid=wanted.cid)
 
 
+def rekey(db: Database, wanted: Rekeying) -> RekeyOutcome:
+    """Replace the key of a client."""
+    row = db.rows.get(wanted.cid)
+    if row is None or row.client.status in ("revoked", "retired"):
+        return "not_your_key"
+    present, new = row.client.fingerprint, wanted.new_fingerprint
+    if present != wanted.old_fingerprint:
+        done = present == new and row.previous == wanted.old_fingerprint
+        return "again" if done else "not_your_key"
+    if new in db.by_fingerprint:
+        return "key_in_use"
+    row.previous, row.previous_key = present, row.client.public_key
+    row.client = replace(row.client, fingerprint=new, public_key=wanted.public_key)
+    db.by_fingerprint[new] = row
+    return "replaced"
+
+
 # --- reading ----------------------------------------------------------------------------------
 
 
 def key(db: Database, fingerprint: str) -> ClientKey | None:
-    """Whose key this is."""
+    """Whose key this is: one that counts, or the last that was replaced."""
     row = db.by_fingerprint.get(fingerprint)
-    if row is None:
+    if row is None or fingerprint not in (row.client.fingerprint, row.previous):
         return None
+    counts = fingerprint == row.client.fingerprint
     return ClientKey(
         fingerprint=fingerprint,
         cid=row.client.cid,
-        public_key=row.client.public_key,
+        public_key=row.client.public_key if counts else row.previous_key,
         status=row.client.status,
         mid=row.client.mid,
+        tags=row.client.tags,
+        release=row.client.release,
+        has_commands=has_commands(db, row.client.cid),
+        replaced_by=None if counts else row.client.fingerprint,
     )
 
 

@@ -13,6 +13,13 @@ from qlmdm_core.api import JSON
 from qlmdm_core.errors import NotSetUpError, StoreUnavailableError
 from qlmdm_core.store import merge
 from qlmdm_core.store.codec import dumps, loads, truncated
+from qlmdm_core.store.outgoing import (
+    CommandRecord,
+    CommandTarget,
+    Draft,
+    ReleaseRecord,
+    Unattributed,
+)
 from qlmdm_core.store.records import (
     Change,
     Client,
@@ -30,6 +37,9 @@ class Row:
     client: Client
     """As it is read; its times are whole milliseconds."""
     invitation_id: str
+    previous: str = ""
+    """The fingerprint of the key that was replaced last."""
+    previous_key: str = ""
     version: int = 0
     recent: bytes = b""
     times: bytes = b""
@@ -76,6 +86,17 @@ class Database:
     rows: dict[str, Row] = field(default_factory=dict)
     """By cid."""
     by_fingerprint: dict[str, Row] = field(default_factory=dict)
+    """By the keys that count, and by all that were replaced."""
+    unattributed: dict[str, Unattributed] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    releases: dict[tuple[int, int], ReleaseRecord] = field(default_factory=dict)
+    """By epoch and number."""
+    commands: dict[str, CommandRecord] = field(default_factory=dict)
+    documents: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    """By command and part."""
+    targets: dict[str, dict[str, CommandTarget]] = field(default_factory=dict)
+    """By cid, then command."""
+    drafts: dict[str, Draft] = field(default_factory=dict)
     issues: dict[str, Issue] = field(default_factory=dict)
     open_issues: dict[tuple[str, str], str] = field(default_factory=dict)
     """(cid, check) to the issue that is open: at most one."""

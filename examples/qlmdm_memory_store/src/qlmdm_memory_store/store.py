@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from qlmdm_core.api import JSON
 from qlmdm_core.errors import SettingsError, StoreError
 from qlmdm_core.store.codec import dumps, loads, truncated
+from qlmdm_core.store.outgoing import Unattributed
 from qlmdm_core.store.records import (
     Acceptance,
     AuditTarget,
@@ -24,12 +25,15 @@ from qlmdm_core.store.records import (
     Issue,
     Judgement,
     Page,
+    Rekeying,
+    RekeyOutcome,
     RootDocument,
     Submission,
     VerdictRecord,
 )
 from qlmdm_memory_store import audits, clients
 from qlmdm_memory_store.database import Database, whole
+from qlmdm_memory_store.outgoing import OutgoingPart
 
 
 class Memory:
@@ -48,7 +52,7 @@ class Memory:
             return MemoryStore(self._databases.setdefault(name, Database()))
 
 
-class MemoryStore:
+class MemoryStore(OutgoingPart):
     """One way into a database. It takes no time worth speaking of, and keeps nothing for long."""
 
     def __init__(self, database: Database) -> None:
@@ -133,6 +137,21 @@ class MemoryStore:
     def enrol(self, enrolment: Enrolment) -> Enrolled | EnrolmentRefused:
         with self._db.ready() as db:
             return clients.enrol(db, enrolment)
+
+    def rekey(self, rekeying: Rekeying) -> RekeyOutcome:
+        with self._db.ready() as db:
+            return clients.rekey(db, rekeying)
+
+    def put_unattributed(self, report: Unattributed) -> None:
+        with self._db.ready() as db:
+            kept = replace(report, received_at=truncated(report.received_at))
+            known = db.unattributed.get(report.hostname)
+            if known is None or known.received_at <= kept.received_at:
+                db.unattributed[report.hostname] = kept
+
+    def unattributed(self) -> Sequence[Unattributed]:
+        with self._db.ready() as db:
+            return [report for _, report in sorted(db.unattributed.items())]
 
     # --- clients --------------------------------------------------------------------------------
 
