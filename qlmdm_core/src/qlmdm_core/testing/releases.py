@@ -7,15 +7,26 @@ given, and can be told to pack it wrongly.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import importlib.metadata
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import gnupg
+import pluggy
+import yaml
+
+import qlmdm_core
+from qlmdm_core import envelope, rootdoc
 from qlmdm_core import manifest as manifests
-from qlmdm_core import rootdoc
+from qlmdm_core.client.release.launcher_files import bootstrap_files, launcher_files
 from qlmdm_core.manifest import File, Manifest, Version
 from qlmdm_core.rootdoc import Root
+from qlmdm_core.signing import PublicKey, Signer, keys
+from qlmdm_core.signing.sequoia import SequoiaSigner
 from qlmdm_core.testing.trust import SERVER_ID, Ring
 
 BLOCK = 512
@@ -155,3 +166,133 @@ def build(
 def sign_root(ring: Ring, root: Root, *names: str) -> bytes:
     """The signed root document."""
     return ring.sign(rootdoc.build(root), *(names or ("root",)))
+
+
+def site_ring(home: str) -> Ring:
+    """The keys of a server that was set up in `home`/keys, so that tests can sign as it would."""
+    signers: dict[str, Signer] = {}
+    public: dict[str, PublicKey] = {}
+    for role in ("root", "release", "operator"):
+        folder = os.path.join(home, "keys", role)
+        fingerprint = keys.list_keys(folder)[0].fingerprint
+        signers[role] = SequoiaSigner(keys.export_secret(folder, fingerprint))
+        public[role] = keys.export_public(folder, fingerprint)
+    return Ring(signers=signers, public=public)
+
+
+LEFT_OUT = ("server", "store", "testing", "plugins/check", "plugins/scaffold")
+"""Parts of core that no client needs."""
+
+
+def agent_files(settings: str, plugin: str = "", **more: bytes) -> dict[str, bytes]:
+    """The files of a release that is a working agent: core, what it needs, and one plugin.
+
+    `settings` is its settings file, `plugin` the text of a module with hooks.
+    """
+    found = dict(launcher_files())
+    found["settings.yml"] = settings.encode()
+    core = os.path.dirname(qlmdm_core.__file__)
+    for path, content in _sources(core):
+        if not path.startswith(LEFT_OUT):
+            found[f"lib/qlmdm_core/{path}"] = content
+    for module in (pluggy, yaml):
+        folder = os.path.dirname(str(module.__file__))
+        for path, content in _sources(folder):
+            found[f"lib/{module.__name__}/{path}"] = content
+    found["lib/gnupg.py"] = _read(str(gnupg.__file__))
+    scripts = importlib.metadata.distribution("qlmdm-core").read_text("entry_points.txt") or ""
+    found.update(_metadata("qlmdm_core", scripts))
+    if plugin:
+        found["lib/qlmdm_site.py"] = plugin.encode()
+        found.update(_metadata("qlmdm_site", "[qlmdm_client]\nsite = qlmdm_site\n"))
+    found.update(more)
+    return found
+
+
+def _metadata(name: str, entry_points: str) -> dict[str, bytes]:
+    folder = f"lib/{name}-1.0.dist-info"
+    return {
+        f"{folder}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
+        f"{folder}/entry_points.txt": entry_points.encode(),
+    }
+
+
+def _sources(folder: str) -> Iterator[tuple[str, bytes]]:
+    for top, below, names in os.walk(folder):
+        below[:] = sorted(name for name in below if name != "__pycache__")
+        for name in sorted(names):
+            if name.endswith((".py", ".txt")):
+                path = os.path.join(top, name)
+                yield os.path.relpath(path, folder), _read(path)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def unpack_bootstrap(folder: str, built: Built, root_document: bytes, token: str) -> str:
+    """The folder that a new machine unpacks, with this release in it; its path."""
+    content = {
+        **bootstrap_files(),
+        "root.json": root_document,
+        "manifest.json": built.document,
+        "release.tar": built.tar,
+        "enrol.yml": f"token: {token}\n".encode(),
+    }
+    for name, data in content.items():
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+    os.chmod(os.path.join(folder, "client-setup"), 0o700)
+    return folder
+
+
+class Shop:
+    """A WSGI application in front of a server's own: offers a release, and has its blobs.
+
+    The real server finds out for itself what to offer; here, the test says.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.offer: dict[str, Any] | None = None
+        self.blobs: dict[str, bytes] = {}
+
+    def put(self, built: Built) -> None:
+        """Have a release, and offer it."""
+        self.have(built)
+        self.offer = built.offer()
+
+    def have(self, built: Built) -> None:
+        """Have a release's bytes."""
+        for data in (built.document, built.tar):
+            self.blobs[hashlib.sha256(data).hexdigest()] = data
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        path = str(environ["PATH_INFO"])
+        if not path.startswith(envelope.BLOB):
+            return self._app(environ, start_response)
+        data = self.blobs.get(path.removeprefix(envelope.BLOB))
+        if data is None:
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return [b""]
+        wanted = re.fullmatch(r"bytes=([0-9]+)-", environ.get("HTTP_RANGE", ""))
+        start = int(wanted[1]) if wanted else 0
+        headers = [
+            ("Content-Type", "application/octet-stream"),
+            ("Content-Length", str(len(data) - start)),
+        ]
+        start_response("206 Partial Content" if wanted else "200 OK", headers)
+        return [data[start:]]
+
+    def answer(self, original: Callable[..., None]) -> Callable[..., None]:
+        """Wraps `Gate.answer`, so that answers to `/update` name what is offered here."""
+
+        def answer(gate: Any, resp: Any, caller: Any, status: str, **details: Any) -> None:
+            if "release" in details:
+                details["release"] = self.offer
+            original(gate, resp, caller, status, **details)
+
+        return answer

@@ -111,8 +111,18 @@ def run(root: str, slot: str, argv: "list[str]") -> int:
 
 
 def console_script(lib: str, command: str) -> "tuple[str, str]":
-    """The module and function of one of our commands: the metadata's entry points, by hand."""
-    for name in os.listdir(lib):
+    """The module and function of one command of a slot; two empty texts if there is none."""
+    for name, target in console_scripts(lib):
+        if name == command:
+            module, _, function = target.partition(":")
+            return module, function
+    return "", ""
+
+
+def console_scripts(lib: str) -> "list[tuple[str, str]]":
+    """All commands of our distributions in a slot: the metadata's entry points, read by hand."""
+    found = []
+    for name in sorted(os.listdir(lib)):
         if not (name.startswith("qlmdm") and name.endswith(".dist-info")):
             continue
         try:
@@ -125,10 +135,9 @@ def console_script(lib: str, command: str) -> "tuple[str, str]":
             if line.startswith("["):
                 group = line.strip()
             key, equals, value = line.partition("=")
-            if group == "[console_scripts]" and equals and key.strip() == command:
-                module, _, function = value.strip().partition(":")
-                return module, function
-    return "", ""
+            if group == "[console_scripts]" and equals:
+                found.append((key.strip(), value.strip()))
+    return found
 
 
 if __name__ == "__main__":

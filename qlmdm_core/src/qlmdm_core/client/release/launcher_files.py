@@ -42,8 +42,12 @@ LAUNCHER_MODULES = (
 
 BOOTSTRAP_MODULES = (
     *LAUNCHER_MODULES,
+    "qlmdm_core.cli",
     "qlmdm_core.client.release.bootstrap",
+    "qlmdm_core.client.release.bootstrap_cli",
     "qlmdm_core.client.release.install",
+    "qlmdm_core.client.release.launcher",
+    "qlmdm_core.client.release.selftest",
     "qlmdm_core.client.release.tarreader",
     "qlmdm_core.client.release.wrappers",
     "qlmdm_core.tokens",
@@ -57,7 +61,7 @@ here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd) || exit 3
 exec python3 -I -S -B -c '
 import sys
 sys.path.insert(0, sys.argv[1] + "/lib")
-from qlmdm_core.client.release.bootstrap import main
+from qlmdm_core.client.release.bootstrap_cli import main
 sys.exit(main(sys.argv[1], sys.argv[2:]))
 ' "$here" "$@"
 """
