@@ -20,6 +20,8 @@ import falcon
 from qlmdm_core import envelope
 from qlmdm_core.errors import NotSetUpError, SettingsError, StoreError
 from qlmdm_core.server.clones import CloneWatch
+from qlmdm_core.server.commands.ack import Acknowledge
+from qlmdm_core.server.commands.payload import Payload
 from qlmdm_core.server.enrol import Enrol
 from qlmdm_core.server.gate import Gate
 from qlmdm_core.server.health import Health, Ready
@@ -85,6 +87,8 @@ def create_app(
     )
     app.add_route(envelope.SUBMIT, submit)
     app.add_route(envelope.UPDATE, Update(gate=gate, store=store, roots=roots, rekeys=rekeys))
+    app.add_route(envelope.ACK, Acknowledge(gate=gate, store=store))
+    app.add_route(envelope.PAYLOAD, Payload(gate=gate, store=store))
     app.add_route(
         envelope.ENROLL,
         Enrol(

@@ -13,6 +13,7 @@ import falcon
 
 from qlmdm_core import envelope
 from qlmdm_core.errors import StoreError
+from qlmdm_core.server.commands.delivery import for_client
 from qlmdm_core.server.gate import Caller, Gate
 from qlmdm_core.server.refusals import Told
 from qlmdm_core.server.rekey import RekeyWanted
@@ -50,7 +51,7 @@ class Update:
             envelope.OK,
             root=self._roots.newest_version(),
             release=None,
-            commands=[],
+            commands=for_client(self._store, caller.key, caller.now),
             **({"rekey": True} if self._rekeys.asks(caller.key) else {}),
         )
 

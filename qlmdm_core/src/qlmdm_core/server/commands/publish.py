@@ -1,0 +1,101 @@
+"""Queues a command that all its operators have signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+
+from qlmdm_core import commanddoc, signedtext
+from qlmdm_core.api import JSON
+from qlmdm_core.commanddoc import Command
+from qlmdm_core.errors import BusyError, TrustError
+from qlmdm_core.server.context import Context
+from qlmdm_core.store import Store
+from qlmdm_core.store.outgoing import CommandPart, CommandRecord, Draft
+
+
+def finish(
+    context: Context,  # noqa: ARG001 - what finishes a draft of another kind needs it
+    store: Store,
+    draft: Draft,
+    documents: Sequence[bytes],
+) -> list[str]:
+    """Queue the command of a draft whose last signature has come; what to tell people.
+
+    The same again changes nothing.
+    """
+    known = store.command(_read(documents[0]).id) if documents else None
+    if known is not None:
+        return [said(known)]
+    attach = draft.attach if isinstance(draft.attach, dict) else {}
+    record = publish(
+        store,
+        documents,
+        attach={"created_by": draft.created_by, **attach},
+        now=datetime.now(timezone.utc),
+    )
+    return [said(record)]
+
+
+def publish(
+    store: Store, documents: Sequence[bytes], *, attach: Mapping[str, JSON], now: datetime
+) -> CommandRecord:
+    """Queue a command for its clients, all of them or nothing.
+
+    `attach`: `summary`, `about` and `created_by`, for lists. All else is read from the signed
+    texts themselves. Raises `TrustError` if they don't belong together, or came too late.
+    """
+    commands = [_read(document) for document in documents]
+    if not commands:
+        raise TrustError("a command without a document")
+    first = commands[0]
+    hosts = [cid for command in commands for cid in command.hosts]
+    _check(commands, hosts, now)
+    record = CommandRecord(
+        command_id=first.id,
+        kind=first.kind,
+        summary=str(attach.get("summary") or first.kind),
+        created_at=now,
+        created_by=str(attach.get("created_by") or ""),
+        not_before=first.not_before,
+        expires_at=first.expires_at,
+        hosts=len(hosts),
+        payload_sha256=first.payload_sha256,
+        about=attach.get("about"),
+    )
+    parts = [
+        CommandPart(part=command.part, document=document, hosts=command.hosts)
+        for command, document in zip(commands, documents, strict=True)
+    ]
+    if not store.put_command(record, parts):
+        raise BusyError(f"the command {first.id} is queued already")
+    if first.cancels is not None:
+        store.cancel_command(first.cancels, now)
+    return record
+
+
+def _read(document: bytes) -> Command:
+    signed = signedtext.unpack(document, max_bytes=2 * commanddoc.MAX_BYTES)
+    return commanddoc.parse(signed.text)
+
+
+def _check(commands: Sequence[Command], hosts: Sequence[str], now: datetime) -> None:
+    first = commands[0]
+
+    def shared(command: Command) -> tuple[object, ...]:
+        return (command.id, command.kind, command.expires_at, command.not_before, command.cancels)
+
+    if any(shared(command) != shared(first) for command in commands):
+        raise TrustError("these documents are not the parts of one command")
+    if [command.part for command in commands] != list(range(1, len(commands) + 1)):
+        raise TrustError("a part of the command is missing, or is there twice")
+    if len(set(hosts)) != len(hosts):
+        raise TrustError("a client is named in two parts of the command")
+    if now >= first.expires_at:
+        raise TrustError("the last signature came after the command had expired; make it anew")
+
+
+def said(record: CommandRecord) -> str:
+    """That it is queued, for a person."""
+    clients = "1 client" if record.hosts == 1 else f"{record.hosts} clients"
+    return f"command {record.command_id} is queued for {clients}"
