@@ -23,6 +23,7 @@ from qlmdm_core.store.outgoing import (
     CommandTarget,
     DueCommand,
 )
+from qlmdm_core.store.sqlite.reports import FOREVER
 
 _COMMAND = """c.command_id, c.kind, c.summary, c.created_at, c.created_by, c.not_before,
     c.expires_at, c.hosts, c.payload_sha256, c.cancelled_at, c.about"""
@@ -95,11 +96,15 @@ def commands(
     db: sqlite3.Connection, *, after: str | None, limit: int, kind: str | None
 ) -> list[CommandRecord]:
     """Commands, newest first."""
-    wanted, values = ["1"], []
+    wanted: list[str] = []
+    values: list[str | int] = []
     if kind is not None:
         wanted.append("c.kind = ?")
         values.append(kind)
-    if after is not None:
+    if after is None:
+        wanted.append("c.created_at < ?")
+        values.append(FOREVER)
+    else:
         wanted.append(
             """(c.created_at, c.command_id) <
             (SELECT l.created_at, l.command_id FROM commands AS l WHERE l.command_id = ?)"""
