@@ -88,6 +88,8 @@ def propose(files: Files, manifest: Manifest) -> bool:
     version = manifest.version
     if present is None or present == version or str(version) in state.bad_launchers:
         return False
+    if layout.read_trial(files, LAUNCHER_TRIAL) is not None:
+        return False  # it would get its tries back
     if not differences(files, present, manifest) or not listed(manifest):
         return False
     install(files, manifest)

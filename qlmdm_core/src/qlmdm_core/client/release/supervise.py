@@ -22,7 +22,7 @@ from qlmdm_core.client.release import launchers, layout, trial, verify
 from qlmdm_core.client.release.layout import Trial
 from qlmdm_core.client.release.real_files import RealFiles
 from qlmdm_core.errors import QlmdmError, SpoolError
-from qlmdm_core.manifest import Version
+from qlmdm_core.manifest import Manifest, Version
 from qlmdm_core.rootdoc import Root
 from qlmdm_core.signing.gpg import GpgVerifier
 
@@ -99,10 +99,19 @@ class Supervisor:
                 f"{self._files.root}: no release is installed here; run client-setup again"
             )
         try:
-            self._verify(current, keep=in_charge)
+            manifest = self._verify(current, keep=in_charge)
         except verify.SlotError as error:
             return self._fall_back(error, before, argv, keep=in_charge)
+        if in_charge and on_trial is None:
+            self._propose_launcher(manifest)
         return self._become(current, argv, {})
+
+    def _propose_launcher(self, manifest: Manifest) -> None:
+        """As the release did when it was committed; the power may have failed just then."""
+        try:
+            launchers.propose(self._files, manifest)
+        except (QlmdmError, OSError) as error:
+            sys.stderr.write(f"qlmdm: the launcher stays as it is: {error}\n")
 
     def _fall_back(
         self, broken: verify.SlotError, before: Version | None, argv: list[str], *, keep: bool
@@ -117,13 +126,12 @@ class Supervisor:
         sys.stderr.write(f"qlmdm: release {before} is run instead, to fetch it anew\n")
         return self._become(before, argv, {"QLMDM_BROKEN": str(broken)[:500]})
 
-    def _verify(self, version: Version, *, keep: bool = True) -> None:
+    def _verify(self, version: Version, *, keep: bool = True) -> Manifest:
         """Raise `SlotError` unless a slot is what was signed."""
         root = self._root(version)
         if keep:
-            verify.check(self._files, version, root, self._verifier, now=time.time())
-        else:
-            verify.inspect(self._files, version, root, self._verifier)
+            return verify.check(self._files, version, root, self._verifier, now=time.time())
+        return verify.inspect(self._files, version, root, self._verifier)[0]
 
     def _root(self, version: Version) -> Root:
         """The root document that we go by; before enrolment, the one that came with the slot."""

@@ -8,6 +8,7 @@ day: writing to a file changes its times, adding one those of its folder (inode(
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -69,7 +70,9 @@ def check(
         raise
     # Python can't tell whether bytecode belongs to a source that was verified.
     layout.remove_tree(files, f"{layout.PYCACHE}/{version}")
-    write_stamps(files, version, found, now)
+    # Without stamps all bytes are read again at the next start: a full disk costs time only.
+    with contextlib.suppress(OSError):
+        write_stamps(files, version, found, now)
     return manifest
 
 
