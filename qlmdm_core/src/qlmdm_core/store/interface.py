@@ -115,7 +115,8 @@ class Store(Protocol):
 
         Only the key that counts can be replaced, and not while the client is revoked or retired
         (`not_your_key`). The same again is `again`; a new key that is (or was) anybody's
-        is `key_in_use`. Of the keys that were replaced, the last is remembered (`key`).
+        is `key_in_use`. Of the keys that were replaced, the last is remembered (`key`); none of
+        them can be enrolled again (`enrol` says `key_in_use`).
         """
 
     def put_unattributed(self, report: Unattributed) -> None:
@@ -295,7 +296,8 @@ class Store(Protocol):
         """Queue a command: all of its targets are "pending", or nothing happened.
 
         False if its id is there already. 100,000 targets are usual. A client that is named
-        and does not exist gets a target all the same.
+        and does not exist gets a target all the same. Raises `StoreError` for one that is named
+        twice.
         """
 
     def command(self, command_id: str) -> CommandRecord | None:
@@ -309,7 +311,8 @@ class Store(Protocol):
     def cancel_command(self, command_id: str, at: datetime) -> bool:
         """Mark it cancelled and its "pending" targets with it; False: no such command.
 
-        Targets that were delivered are told by a command of kind "cancel".
+        Targets that were delivered are told by a command of kind "cancel". From then on no
+        pending target moves: who gives a command to a client asks `advance_target` first.
         """
 
     def due_commands(self, cid: str, now: datetime) -> Sequence[DueCommand]:
@@ -322,7 +325,8 @@ class Store(Protocol):
 
         False: it was there already, or further; nothing is written, but a result that "started"
         brings (the stages of a wipe) replaces the one before. True: it moved, and
-        `delivered_at`, `started_at` or `finished_at` is set.
+        `delivered_at`, `started_at` or `finished_at` is set; without a result, the one before
+        stays. Raises `StoreError` for what is no state.
         """
 
     def target(self, command_id: str, cid: str) -> CommandTarget | None:
@@ -345,7 +349,11 @@ class Store(Protocol):
         """How many targets there are in each state."""
 
     def expire_targets(self, now: datetime, limit: int = 1000) -> int:
-        """Move targets of expired commands that never started to "expired"; how many."""
+        """Move targets of expired commands that never started to "expired"; how many.
+
+        It is final: a client that began in time and tells of it later is not heard any more. So
+        who calls it gives the clients some time, by a `now` that is in the past.
+        """
 
     # --- what waits for signatures --------------------------------------------------------
 

@@ -80,7 +80,8 @@ class ClientKey:
     release: str | None = None
     """The release that its last record came from, "EPOCH.NUMBER"."""
     has_commands: bool = False
-    """Whether a command for it is open (its own state is none of `FINAL_STATES`)."""
+    """Whether a command for it is open (its own state is none of `FINAL_STATES`). It may be held
+    or expired: `due_commands` tells what is to be given out. False: there is nothing."""
     replaced_by: str | None = None
     """This key was replaced by `rekey`: it may do nothing but ask again for that, because the
     answer may have been lost. The fingerprint of the key that counts now."""

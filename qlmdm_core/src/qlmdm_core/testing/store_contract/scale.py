@@ -41,3 +41,22 @@ class ScaleContract(StoreFixtures):
             ):
                 targets += [target.client.cid for target in found]
             assert targets == sorted(e.cid for e in wanted)
+
+    def test_a_command_for_the_whole_fleet_is_queued_and_listed(
+        self, engine: Engine, store: Store
+    ) -> None:
+        hosts = [f"{number * 7919 % engine.many:08x}" for number in range(engine.many)]
+        wanted = samples.command(hosts=engine.many)
+        assert store.put_command(wanted, samples.parts(hosts))
+        assert store.count_targets(wanted.command_id) == {"pending": engine.many}
+        assert len(store.due_commands(hosts[-1], NOW)) == 1
+        for cid in hosts[:3]:
+            assert store.advance_target(wanted.command_id, cid, "done", NOW)
+        seen: list[str] = []
+        while found := store.targets(
+            wanted.command_id, states=["pending"], after=seen[-1] if seen else None, limit=5000
+        ):
+            seen += [target.cid for target in found]
+        assert seen == sorted(set(hosts) - set(hosts[:3]))
+        assert store.cancel_command(wanted.command_id, NOW)
+        assert store.count_targets(wanted.command_id) == {"cancelled": engine.many - 3, "done": 3}
