@@ -250,11 +250,21 @@ def attached(draft: Draft) -> Draft:
 
 
 def matching(among: Sequence[PublicKey], name: str) -> list[PublicKey]:
-    """The keys whose fingerprint ends in this, or whose user id has this in it."""
+    """The keys whose fingerprint ends in this, or that are called so, or else nearly so."""
     digits = name.replace(" ", "").upper()
     if len(digits) >= 8 and all(char in "0123456789ABCDEF" for char in digits):
         return [key for key in among if key.fingerprint.endswith(digits)]
-    return [key for key in among if name and name.lower() in keys.user_id(key).lower()]
+    exact = [key for key in among if name and name.lower() == name_in(key).lower()]
+    return exact or [key for key in among if name and name.lower() in _names(key)]
+
+
+def name_in(key: PublicKey) -> str:
+    """The name in a key's user id, without its comment and address."""
+    return keys.user_id(key).partition(" (")[0].partition(" <")[0]
+
+
+def _names(key: PublicKey) -> str:
+    return keys.user_id(key).replace(f"<{keys.NO_ADDRESS}>", "").lower()
 
 
 def describe(key: PublicKey) -> str:

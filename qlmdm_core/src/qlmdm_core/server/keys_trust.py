@@ -10,7 +10,7 @@ from qlmdm_core.errors import UsageError
 from qlmdm_core.rootdoc import ROLES
 from qlmdm_core.server import crypto, online_key
 from qlmdm_core.server.context import Context
-from qlmdm_core.server.desk import Desk, describe, matching
+from qlmdm_core.server.desk import Desk, describe, name_in
 from qlmdm_core.server.keys_common import (
     add_yes,
     agreed,
@@ -86,18 +86,18 @@ def _add(args: argparse.Namespace, context: Context, now: datetime) -> int:
 
 def _add_operator(args: argparse.Namespace, context: Context, now: datetime) -> int:
     with open_desk(context, now) as desk:
-        same = matching(desk.root.public_keys("operator"), args.name)
-        if same and not args.file:
-            raise UsageError(f"there is an operator of that name already: {describe(same[0])}")
-        key = _new_key(args, desk, "operator", args.name)
-        return change_root(args, desk, Changes(add=[("operator", key)])) if key else 1
+        for key in desk.root.public_keys("operator"):
+            if name_in(key).lower() == args.name.lower():
+                raise UsageError(f"there is an operator of that name already: {describe(key)}")
+        made = _new_key(args, desk, "operator", args.name)
+        return change_root(args, desk, Changes(add=[("operator", made)])) if made else 1
 
 
 def _rotate(args: argparse.Namespace, context: Context, now: datetime) -> int:
     role = args.role
     with open_desk(context, now) as desk:
         old = _one_key(desk, role, args.key)
-        key = _new_key(args, desk, role, _name_of(old))
+        key = _new_key(args, desk, role, name_in(old))
         if key is None:
             return 1
         drop = args.old == "drop" or (args.old is None and role != "online")
@@ -140,18 +140,13 @@ def _new_key(args: argparse.Namespace, desk: Desk, role: str, name: str) -> Publ
     home = crypto.role_home(desk.settings, role)
     if not agreed(args, f"Make a new {role} key in {home}?"):
         return None
-    key = keys.make_key(home, name, comment=f"qlmdm {role} key")
+    key = keys.make_key(home, name or "qlmdm", comment=f"qlmdm {role} key")
     say(f"made {describe(key)}")
     return key
 
 
 def _name_in(desk: Desk, role: str) -> str:
-    return _name_of(next(iter(desk.root.public_keys(role))))
-
-
-def _name_of(key: PublicKey) -> str:
-    """The name in a user id, without its comment and address."""
-    return keys.user_id(key).partition(" (")[0].partition(" <")[0] or "qlmdm"
+    return name_in(next(iter(desk.root.public_keys(role))))
 
 
 def _revoke(args: argparse.Namespace, context: Context, now: datetime) -> int:

@@ -21,6 +21,9 @@ from qlmdm_core.signing import packets
 from qlmdm_core.signing.gpg import check_home, program, stop_agent
 from qlmdm_core.signing.interface import PublicKey
 
+NO_ADDRESS = "nobody@qlmdm.invalid"
+"""Stands in the names of keys that were made here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class KeyInfo:
@@ -60,7 +63,7 @@ def make_key(home: str, name: str, *, comment: str = "", expires_days: int = 0) 
                 name_real=_plain(name),
                 name_comment=_plain(comment),
                 # Left out, python-gnupg writes the user's and the host's name there.
-                name_email="nobody@qlmdm.invalid",
+                name_email=NO_ADDRESS,
                 expire_date=f"{expires_days}d" if expires_days else "0",
                 no_protection=True,
             )
