@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime, timezone
 
 from qlmdm_core import cli, settings
 from qlmdm_core.api import JSON
@@ -68,13 +69,22 @@ def _main(argv: Sequence[str]) -> int:
 
 def open_link(state: State, core: ClientSettings) -> Link:
     """The way to the server for an enrolled client; raises `NotSetUpError` for another."""
-    identity = identities.load_identity(state)
+    identity, root = identities.load_identity(state), identities.load_root(state)
+    transport = Transport(core.server_url, ca_file=core.ca_file, timeout=core.network_timeout)
+    if identity.mid != identities.machine_hash():
+        from qlmdm_core.client.copied import become_a_client
+
+        identity = become_a_client(state, transport, identity, root)
+    if identities.is_rekey_due(state, identity, datetime.now(timezone.utc)):
+        from qlmdm_core.client import rekey
+
+        identity = rekey.try_to(state, transport, identity, root)
     return Link(
         state,
         identity=identity,
-        root=identities.load_root(state),
-        transport=Transport(core.server_url, ca_file=core.ca_file, timeout=core.network_timeout),
-        signer=GpgSigner(identities.gnupg_home(state), identity.fingerprint),
+        root=root,
+        transport=transport,
+        signer=GpgSigner(identities.gnupg_home(state, identity), identity.fingerprint),
         verifier=identities.verifier(),
     )
 
@@ -148,6 +158,8 @@ class Cycle:
         try:
             news = self._question()
             self._link.follow_root(news.get("root"))
+            if news.get("rekey") is True:  # the next cycle begins with that
+                self._state.write(identities.REKEY_WANTED, b"")
             self._link.remember(polled_at=now)
         except (*CANT_ASK, SpoolError) as error:
             # Whatever it is, collecting goes on: the spool is made for days like this.

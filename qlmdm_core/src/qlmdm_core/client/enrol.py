@@ -2,7 +2,8 @@
 
 Each step leaves something that the next run goes on from, so it may be cut off anywhere: the
 key is made once, and the same key with the same token gets the same answer. `identity.json` is
-written last; without it the machine is not enrolled.
+written last; without it the machine is not enrolled. Where an administrator must approve, it is
+written all the same: the client goes on asking, and what it collects meanwhile waits here.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 from qlmdm_core import envelope, rootdoc, tokens
+from qlmdm_core.api import JSON
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client.identity import Identity
+from qlmdm_core.client.rekey import expiry_of, sync_folder
 from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
 from qlmdm_core.envelope import Answer, Envelope
@@ -28,8 +32,18 @@ from qlmdm_core.tokens import Token
 MAX_ROOTS = 1000
 
 
-def enrol(state: State, transport: Transport, token: Token, hostname: str) -> Identity:
-    """Enrol this machine; an empty `hostname` is its own.
+def enrol(
+    state: State, transport: Transport, token: Token, hostname: str, *, key_days: int = 0
+) -> Identity:
+    """Enrol this machine; an empty `hostname` is its own. See `enrol_and_tell`."""
+    return enrol_and_tell(state, transport, token, hostname, key_days=key_days)[0]
+
+
+def enrol_and_tell(
+    state: State, transport: Transport, token: Token, hostname: str, *, key_days: int = 0
+) -> tuple[Identity, bool]:
+    """Enrol this machine, with a key that lives `key_days` (0: for ever); whether it must wait
+    until an administrator approves it.
 
     Raises `TransportError`, `TrustError`, or `UsageError` (the server refused).
     """
@@ -39,31 +53,35 @@ def enrol(state: State, transport: Transport, token: Token, hostname: str) -> Id
             f"this machine is enrolled already, as {known.cid}; "
             f"to start afresh, remove {state.path}"
         )
-    verifier = identities.verifier()
     root, document = pin_root(transport, token)
     state.write(identities.ROOT, document)
-    key = _own_key(state)
-    request, data = _request(root, key, token, hostname)
-    with GpgSigner(identities.gnupg_home(state), key.fingerprint) as signer:
-        for _ in range(2):  # the second time by the server's clock, if ours is wrong
-            got = transport.post_signed(request.ep, data, signer.sign(data))
-            if got.status != 200:
-                raise TrustError(
-                    f"the server refused (HTTP {got.status}): the token may be another "
-                    "server's, mistyped, or no longer known there; its log says why"
-                )
-            answer = envelope.open_answer(
-                got.body,
-                request=request,
-                sha256=envelope.sha256_hex(data),
-                online=root.public_keys("online"),
-                verifier=verifier,
-            )
-            if answer.status != envelope.STALE:
-                break
-            signer.clock_offset = answer.at - time.time()
-            request, data = _request(root, key, token, hostname, signer.clock_offset)
-    return _accept(state, root, key, hostname, answer)
+    home = identities.gnupg_home(state)
+    key = own_key(home, key_days)
+    name = hostname or os.uname().nodename
+
+    def body(request: Envelope) -> dict[str, JSON]:
+        proof = tokens.proof(
+            token.secret,
+            server_id=root.server_id,
+            fingerprint=key.fingerprint,
+            nonce=request.nonce,
+        )
+        return {"invitation": token.invitation_id, "proof": proof, "hostname": name}
+
+    with GpgSigner(home, key.fingerprint) as signer:
+        answer = ask(transport, root, key, signer, body)
+    identity = Identity(
+        cid=accepted(answer),
+        server_id=root.server_id,
+        fingerprint=key.fingerprint,
+        mid=identities.machine_hash(),
+        hostname=hostname,
+        enrolled_at=datetime.fromtimestamp(answer.at, timezone.utc).isoformat(),
+        key_expires_at=expiry_of(home, key.fingerprint),
+        key_days=str(key_days) if key_days else "",
+    )
+    identities.save_identity(state, identity)
+    return identity, answer.status == envelope.PENDING
 
 
 def pin_root(transport: Transport, token: Token) -> tuple[Root, bytes]:
@@ -87,61 +105,75 @@ def pin_root(transport: Transport, token: Token) -> tuple[Root, bytes]:
     )
 
 
-def _own_key(state: State) -> PublicKey:
+def own_key(home: str, key_days: int = 0) -> PublicKey:
     """This machine's key; one that an earlier try made is used again."""
-    home = identities.gnupg_home(state)
     made = keys.list_keys(home)
     if made:
         return keys.export_public(home, made[0].fingerprint)
-    return keys.make_key(home, "qlmdm client")
+    key = keys.make_key(home, "qlmdm client", expires_days=key_days)
+    sync_folder(home)
+    return key
 
 
-def _request(
-    root: Root, key: PublicKey, token: Token, hostname: str, clock_offset: float = 0.0
-) -> tuple[Envelope, bytes]:
+def ask(
+    transport: Transport,
+    root: Root,
+    key: PublicKey,
+    signer: GpgSigner,
+    body: Callable[[Envelope], dict[str, JSON]],
+) -> Answer:
+    """Ask to be enrolled: the server's verified answer. `body` is made for each message."""
+    for _ in range(2):  # the second time by the server's clock, if ours is wrong
+        request = _envelope(root, key, signer.clock_offset)
+        enrolment = {**body(request), "public_key": key.armoured}
+        data = envelope.build(request, {"enroll": enrolment})
+        got = transport.post_signed(request.ep, data, signer.sign(data))
+        if got.status == 429:
+            raise TransportError("the server is asked by too many at the moment; try again soon")
+        if got.status != 200:
+            raise TrustError(
+                f"the server refused (HTTP {got.status}): the token may be another "
+                "server's, mistyped, or no longer known there; its log says why"
+            )
+        answer = envelope.open_answer(
+            got.body,
+            request=request,
+            sha256=envelope.sha256_hex(data),
+            online=root.public_keys("online"),
+            verifier=identities.verifier(),
+        )
+        if answer.status != envelope.STALE:
+            break
+        signer.clock_offset = answer.at - time.time()
+    return answer
+
+
+def _envelope(root: Root, key: PublicKey, clock_offset: float) -> Envelope:
     now = int(time.time() + clock_offset)
-    nonce = secrets.token_hex(16)
-    request = Envelope(
+    return Envelope(
         typ="enroll",
         srv=root.server_id,
         ep=envelope.ENROLL,
         kid=key.fingerprint,
         mid=identities.machine_hash(),
         boot=identities.boot_id(),
-        nonce=nonce,
+        nonce=secrets.token_hex(16),
         iat=now,
         exp=now + envelope.LIFETIME_SECONDS,
     )
-    proof = tokens.proof(
-        token.secret, server_id=root.server_id, fingerprint=key.fingerprint, nonce=nonce
-    )
-    body = {
-        "invitation": token.invitation_id,
-        "proof": proof,
-        "public_key": key.armoured,
-        "hostname": hostname or os.uname().nodename,
-    }
-    return request, envelope.build(request, {"enroll": body})
 
 
-def _accept(state: State, root: Root, key: PublicKey, hostname: str, answer: Answer) -> Identity:
-    if answer.status != envelope.OK or not answer.cid:
+def accepted(answer: Answer) -> str:
+    """The id that the server gave this machine. Raises `UsageError` if it gave none."""
+    if answer.status not in (envelope.OK, envelope.PENDING) or not answer.cid:
         what = _REASONS.get(answer.reason, answer.reason or f"it answered {answer.status!r}")
         raise UsageError(f"the server did not enrol this machine: {what}")
-    identity = Identity(
-        cid=answer.cid,
-        server_id=root.server_id,
-        fingerprint=key.fingerprint,
-        mid=identities.machine_hash(),
-        hostname=hostname,
-        enrolled_at=datetime.fromtimestamp(answer.at, timezone.utc).isoformat(),
-    )
-    identities.save_identity(state, identity)
-    return identity
+    return answer.cid
 
 
 _REASONS = {
     "expired": "the token has expired; ask for a new one (qlmdm-clients invite)",
     "used_up": "the token was used as often as it may be; ask for a new one",
     "key_in_use": "this machine's key came with another token; remove the state directory",
+    "too_many_copies": "it has too many copies already; see qlmdm-clients list on the server",
 }

@@ -4,14 +4,18 @@
 |-----------------|--------------------------------------------------------------|
 | `identity.json` | the client's and the server's ids, the key's fingerprint     |
 | `root.json`     | the newest root document that was verified, as it was signed |
-| `gnupg/`        | the client's own key; it never leaves                        |
+| `gnupg…/`       | the client's own key; it never leaves                        |
+| `rekey.json`    | the next key, while it is not known to count (see `rekey`)   |
+| `rekey_wanted`  | there if the server asked for a new key                      |
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 
 from qlmdm_core import rootdoc, signedtext
 from qlmdm_core.client.state import State
@@ -22,6 +26,14 @@ from qlmdm_core.signing.gpg import GpgVerifier
 IDENTITY = "identity.json"
 ROOT = "root.json"
 GNUPG = "gnupg"
+REKEY = "rekey.json"
+REKEY_WANTED = "rekey_wanted"
+EARLY = timedelta(days=30)
+"""So long before it expires a key is replaced, or in the last third of a shorter life."""
+ASKED_AGAIN = timedelta(hours=12)
+"""A server that asks for a new key more often than this is not obeyed."""
+REKEY_PAUSE = timedelta(days=1)
+"""So long a server that refused the new key is left alone with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +48,18 @@ class Identity:
     """A name given by hand; empty: the machine's own, which may change."""
     enrolled_at: str
     """ISO 8601, UTC."""
+    keyring: str = GNUPG
+    """The folder with the key that counts."""
+    key_expires_at: str = ""
+    """ISO 8601, UTC; empty: never."""
+    key_days: str = ""
+    """How long a key of this client lives; empty: for ever."""
+    rekeyed_at: str = ""
+    """When the key was replaced last, by the server's clock; ISO 8601, UTC."""
+
+
+_KEYRING = re.compile(r"gnupg(-[0-9a-f]{8})?\Z")
+_NEEDED = {"cid", "server_id", "fingerprint", "mid", "hostname", "enrolled_at"}
 
 
 def load_identity(state: State) -> Identity:
@@ -45,15 +69,41 @@ def load_identity(state: State) -> Identity:
         raise NotSetUpError(
             f"{state.path}: this machine is not enrolled; run qlmdm-client-setup first"
         )
+    known = {name: str(fields[name]) for name in Identity.__dataclass_fields__ if name in fields}
+    if not is_keyring(known.get("keyring", GNUPG)):
+        raise SpoolError(f"{state.path}/{IDENTITY} is damaged: keyring is not a name of ours")
     try:
-        return Identity(**{name: str(fields[name]) for name in Identity.__dataclass_fields__})
-    except KeyError as error:
-        raise SpoolError(f"{state.path}/{IDENTITY} is damaged: {error} is missing") from None
+        return Identity(**known)
+    except TypeError:
+        missing = sorted(_NEEDED - set(known))
+        raise SpoolError(f"{state.path}/{IDENTITY} is damaged: {missing} is missing") from None
 
 
 def save_identity(state: State, identity: Identity) -> None:
     """Make it this client's identity, durably. Written last when enrolling: it marks the end."""
     state.write_json(IDENTITY, asdict(identity))
+
+
+def is_rekey_due(state: State, identity: Identity, now: datetime) -> bool:
+    """Whether the key should be replaced (see `rekey`), or its replacement is not finished.
+
+    Here, since each cycle asks this, and few need the rest.
+    """
+    noted = state.read_json(REKEY)
+    if noted is not None:
+        retry_at = noted.get("retry_at")
+        return not (retry_at and now < datetime.fromisoformat(retry_at) <= now + REKEY_PAUSE)
+    if identity.key_expires_at:
+        early = min(EARLY, timedelta(days=int(identity.key_days or 0)) / 3)
+        if now >= datetime.fromisoformat(identity.key_expires_at) - early:
+            return True
+    if state.read(REKEY_WANTED) is None:
+        return False
+    rekeyed_at = datetime.fromisoformat(identity.rekeyed_at) if identity.rekeyed_at else None
+    if rekeyed_at is not None and rekeyed_at <= now < rekeyed_at + ASKED_AGAIN:
+        state.remove(REKEY_WANTED)
+        return False
+    return True
 
 
 def load_root(state: State) -> Root:
@@ -67,9 +117,23 @@ def load_root(state: State) -> Root:
         raise SpoolError(f"{state.path}/{ROOT} is damaged: {error}") from None
 
 
-def gnupg_home(state: State) -> str:
-    """Where the client's key is."""
-    return os.path.join(state.path, GNUPG)
+def gnupg_home(state: State, identity: Identity | None = None) -> str:
+    """Where the client's key is; before it is enrolled, where its first one is made."""
+    return os.path.join(state.path, identity.keyring if identity else GNUPG)
+
+
+def is_keyring(name: str) -> bool:
+    """Whether it is a name that a keyring of ours can have."""
+    return _KEYRING.match(name) is not None
+
+
+def drop_other_keyrings(state: State, keep: str) -> None:
+    """Remove keyrings that no longer count, or never did: leave this one only."""
+    import shutil
+
+    for name in os.listdir(state.path):
+        if is_keyring(name) and name != keep:
+            shutil.rmtree(os.path.join(state.path, name), ignore_errors=True)
 
 
 def machine_hash() -> str:

@@ -6,9 +6,12 @@ import getpass
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qlmdm_core import cli, settings, tokens
-from qlmdm_core.client.enrol import enrol
+from qlmdm_core.client import identity as identities
+from qlmdm_core.client.enrol import enrol_and_tell
+from qlmdm_core.client.rekey import rekey
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
@@ -16,11 +19,15 @@ from qlmdm_core.errors import SettingsError, UsageError
 from qlmdm_core.settings import Loaded
 from qlmdm_core.settings_template import template
 from qlmdm_core.tokens import Token
+from qlmdm_core.units import parse_duration
 
 EXAMPLES = """\
   qlmdm-client-setup --server https://qlmdm.example.com --token-file token
   ssh server qlmdm-clients invite | qlmdm-client-setup --server URL --token-file -
   qlmdm-client-setup --server URL          asks for the token
+  qlmdm-client-setup --rekey               replaces this client's key, now
+
+exit status: 0 enrolled (or waiting for approval), 2 settings, usage, refused, 3 server away
 
 Then let cron (or a systemd timer) run qlmdm-client-cron each minute, as root."""
 
@@ -42,21 +49,61 @@ def _main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--ca-file", metavar="FILE", help="a certificate authority of your own")
     parser.add_argument("--hostname", help="what to call this machine (its hostname)")
+    parser.add_argument(
+        "--key-expires",
+        metavar="TIME",
+        help="how long a key of this client is good, as in '180 days' (for ever); it is replaced "
+        "in time",
+    )
+    parser.add_argument("--rekey", action="store_true", help="replace this client's key")
     args = parser.parse_args(argv)
     path = settings.find_file("client", args.settings)
     loaded = _settings(path, args.server, args.ca_file)
-    token = _token(args.token_file)
     transport = Transport(
         loaded.core.server_url, ca_file=loaded.core.ca_file, timeout=loaded.core.network_timeout
     )
+    days = _key_days(args.key_expires)
+    if args.rekey:
+        return _rekey(transport, days)
+    token = _token(args.token_file)
     with State.open() as state, state.lock():
-        identity = enrol(state, transport, token, args.hostname or "")
+        identity, waits = enrol_and_tell(
+            state, transport, token, args.hostname or "", key_days=days or 0
+        )
         where = state.path
     if not os.path.exists(path):
         _write(path, loaded.core)
     print(f"enrolled as {identity.cid}")
+    if waits:
+        print("  waiting for approval; on the server: qlmdm-clients approve " + identity.cid)
+        print("  nothing more to do here: it goes on by itself, and keeps what it collects")
     print(f"  settings {path}, state {where}")
     print("  next: let cron or a systemd timer run qlmdm-client-cron each minute")
+    return 0
+
+
+def _key_days(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        days = int(parse_duration(text) // 86400)
+    except ValueError as error:
+        raise UsageError(f"--key-expires: {error}") from None
+    if days < 1:
+        raise UsageError("--key-expires: expected a day at least")
+    return days
+
+
+def _rekey(transport: Transport, days: int | None) -> int:
+    """`--rekey`: on a machine that is enrolled already."""
+    with State.open(create=False) as state, state.lock():
+        identity = identities.load_identity(state)
+        if days is not None:
+            identity = replace(identity, key_days=str(days))
+        renewed = rekey(state, transport, identity, identities.load_root(state))
+    print(f"client {renewed.cid}: the key is {renewed.fingerprint} now")
+    if renewed.key_expires_at:
+        print(f"  until {renewed.key_expires_at[:10]}; it is replaced in time")
     return 0
 
 
