@@ -16,6 +16,7 @@ from qlmdm_core import cli, settings
 from qlmdm_core.api import JSON
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client import schedule
+from qlmdm_core.client.commands import step
 from qlmdm_core.client.link import CANT_ASK, Link
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.spool import Spool
@@ -166,6 +167,8 @@ class Cycle:
             self._link.failed(now, self._core.backoff_max)
             return str(error)
         self._answered = True
+        step.take(self._link, self._state, self._link.root, news.get("commands"))
+        step.report(self._link, self._state, self._loaded.file)
         if news.get("release") is not None:
             self._take_release(news["release"])
         return None
@@ -203,6 +206,7 @@ class Cycle:
 
     def _submit(self) -> str | None:
         with open_spool(self._state, self._core) as spool:
+            step.add_news(self._state, spool)
             if not spool.pending():
                 self._link.succeeded()
                 return None

@@ -88,8 +88,13 @@ def report_of(
     """What is sent of a spooled record: its collectors, and how the agent itself fares.
 
     The agent's own state travels like a collector's value, under the name `agent`: it is stored,
-    has a history, and checks can judge it. It changes only when something happened.
+    has a history, and checks can judge it. It changes only when something happened. A record
+    that is `partial` says one thing only, and nothing of that.
     """
+    if record.get("partial") is True:
+        installed = (release or {}).get("installed")
+        collectors = dict(record["collectors"])
+        return {"hostname": hostname, "release": installed, "collectors": collectors}
     failures = record.get("failures") or []
     spool = record.get("spool") or {}
     agent = {

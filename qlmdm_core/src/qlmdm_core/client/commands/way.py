@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping
 
-from qlmdm_core import commanddoc, envelope
+from qlmdm_core import commanddoc, envelope, rootdoc
 from qlmdm_core.api import JSON
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client.link import Link, UnsignedAnswerError
@@ -43,6 +43,10 @@ class SideLink(Link):
         """Only until this process ends."""
         self.memory = dataclasses.replace(self.memory, **changes)
 
+    def _step(self, document: bytes) -> None:
+        """Go by the next root document, to believe an answer; to keep it is for the cycle."""
+        self._root = rootdoc.advance(self._root, document, self._verifier)
+
     def fetch(self, command_id: str, *, to: int, max_bytes: int) -> Answer | None:
         """Fetch a command's payload into the descriptor `to`; an answer says why it did not come.
 
@@ -62,13 +66,7 @@ class SideLink(Link):
             )
         if not answer.body:
             return None
-        opened = envelope.open_answer(
-            answer.body,
-            request=request,
-            sha256=envelope.sha256_hex(data),
-            online=self._root.public_keys("online"),
-            verifier=self._verifier,
-        )
+        opened = self._open(answer.body, request, data)
         self._note_time(opened)
         return opened
 
@@ -90,7 +88,7 @@ def open_side_link(state: State, core: ClientSettings, *, timeout: float | None 
         identity=identity,
         root=identities.load_root(state),
         transport=Transport(core.server_url, ca_file=core.ca_file, timeout=timeout),
-        signer=PatientSigner(identities.gnupg_home(state), identity.fingerprint),
+        signer=PatientSigner(identities.gnupg_home(state, identity), identity.fingerprint),
         verifier=identities.verifier(),
     )
 
