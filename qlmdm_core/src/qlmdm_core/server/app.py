@@ -19,6 +19,7 @@ import falcon
 
 from qlmdm_core import envelope
 from qlmdm_core.errors import NotSetUpError, SettingsError, StoreError
+from qlmdm_core.server.blobs import Blobs, Shelf, folder_of
 from qlmdm_core.server.clones import CloneWatch
 from qlmdm_core.server.commands.ack import Acknowledge
 from qlmdm_core.server.commands.payload import Payload
@@ -29,6 +30,7 @@ from qlmdm_core.server.limits import Buckets
 from qlmdm_core.server.plugin_routes import PluginRoute, add_routes
 from qlmdm_core.server.refusals import Forbidden, Told, TooMany
 from qlmdm_core.server.rekey import Rekey, RekeyWanted
+from qlmdm_core.server.releases.offers import Offers
 from qlmdm_core.server.roots import Roots
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.server.share import FairShare
@@ -82,11 +84,22 @@ def create_app(
     _add_error_handlers(app, gate, addresses)
     roots = Roots(store)
     rekeys = RekeyWanted(store)
+    offers = Offers(store, settings.release.mirrors)
     submit = Submit(
         gate=gate, store=store, deprecated_urls=settings.deprecated_urls, clones=CloneWatch()
     )
     app.add_route(envelope.SUBMIT, submit)
-    app.add_route(envelope.UPDATE, Update(gate=gate, store=store, roots=roots, rekeys=rekeys))
+    app.add_route(
+        envelope.UPDATE, Update(gate=gate, store=store, roots=roots, rekeys=rekeys, offers=offers)
+    )
+    app.add_route(
+        envelope.BLOB + "{sha256}",
+        Blobs(
+            shelf=Shelf(folder_of(settings), store),
+            offers=offers,
+            at_once=max(1, settings.threads * 3 // 4),
+        ),
+    )
     app.add_route(envelope.ACK, Acknowledge(gate=gate, store=store))
     app.add_route(envelope.PAYLOAD, Payload(gate=gate, store=store))
     app.add_route(

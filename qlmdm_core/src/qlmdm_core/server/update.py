@@ -17,6 +17,7 @@ from qlmdm_core.server.commands.delivery import for_client
 from qlmdm_core.server.gate import Caller, Gate
 from qlmdm_core.server.refusals import Told
 from qlmdm_core.server.rekey import RekeyWanted
+from qlmdm_core.server.releases.offers import Offers
 from qlmdm_core.server.roots import Roots
 from qlmdm_core.store import Store
 
@@ -28,7 +29,10 @@ _TRACKED = 100_000
 class Update:
     """The resource."""
 
-    def __init__(self, *, gate: Gate, store: Store, roots: Roots, rekeys: RekeyWanted) -> None:
+    def __init__(
+        self, *, gate: Gate, store: Store, roots: Roots, rekeys: RekeyWanted, offers: Offers
+    ) -> None:
+        self._offers = offers
         self._rekeys = rekeys
         self._gate = gate
         self._store = store
@@ -50,7 +54,9 @@ class Update:
             caller,
             envelope.OK,
             root=self._roots.newest_version(),
-            release=None,
+            release=self._offers.for_client(
+                caller.key, caller.message.body.get("update"), caller.now
+            ),
             commands=for_client(self._store, caller.key, caller.now),
             **({"rekey": True} if self._rekeys.asks(caller.key) else {}),
         )
