@@ -219,6 +219,76 @@ def test_expiring_that_was_interrupted_goes_on() -> None:
         nothing_is_left(server)
 
 
+def meanwhile(
+    server: FakeMongo, collection: str, method: str, other: Callable[[MongoStore], object]
+) -> None:
+    """Have somebody else do something right before the next such operation."""
+
+    def before(found: str, called: str) -> None:
+        if (found, called) == (collection, method):
+            server.before = nothing_happens
+            other(server.store())
+
+    server.before = before
+
+
+@pytest.fixture
+def server() -> FakeMongo:
+    return FakeMongo()
+
+
+@pytest.fixture
+def store(server: FakeMongo) -> MongoStore:
+    store = server.store()
+    store.setup()
+    enrol_and_queue(store)
+    return store
+
+
+def test_who_is_overtaken_moves_nothing_back(server: FakeMongo, store: MongoStore) -> None:
+    meanwhile(
+        server,
+        *("targets", "update_one"),
+        lambda other: other.advance_target(QUEUED, "c1", "done", NOW, {"by": "other"}),
+    )
+    assert store.advance_target(QUEUED, "c1", "started", LATER, {"by": "me"}) is False
+    target = store.target(QUEUED, "c1")
+    assert target is not None
+    assert (target.state, target.result, target.started_at) == ("done", {"by": "other"}, None)
+
+
+def test_who_tells_more_too_late_changes_nothing(server: FakeMongo, store: MongoStore) -> None:
+    store.advance_target(QUEUED, "c1", "started", NOW)
+    meanwhile(
+        server,
+        *("targets", "update_one"),
+        lambda other: other.advance_target(QUEUED, "c1", "failed", NOW, {"by": "other"}),
+    )
+    assert store.advance_target(QUEUED, "c1", "started", LATER, {"by": "me"}) is False
+    target = store.target(QUEUED, "c1")
+    assert target is not None
+    assert target.result == {"by": "other"}
+
+
+def test_what_was_cancelled_meanwhile_is_not_delivered(
+    server: FakeMongo, store: MongoStore
+) -> None:
+    meanwhile(server, "targets", "update_one", lambda other: other.cancel_command(QUEUED, NOW))
+    assert store.advance_target(QUEUED, "c1", "delivered", LATER) is False
+    assert store.count_targets(QUEUED) == {"cancelled": 5}
+
+
+def test_what_began_meanwhile_does_not_expire(server: FakeMongo, store: MongoStore) -> None:
+    meanwhile(
+        server,
+        *("targets", "update_many"),
+        lambda other: other.advance_target(QUEUED, "c1", "started", NOW),
+    )
+    assert store.expire_targets(LATER) == 4
+    assert store.count_targets(QUEUED) == {"expired": 4, "started": 1}
+    assert has_commands(store, "c1")
+
+
 # --- keys ---------------------------------------------------------------------------------------
 
 
@@ -240,6 +310,43 @@ def test_a_key_is_replaced_whole_or_not_at_all() -> None:
         assert store.rekey(samples.rekeying("c2", "FPRc1")) == "key_in_use"
         assert rekey(store) == ("replaced" if new is None else "again")
         assert store.rekey(samples.rekeying("c2", "NEW")) == "key_in_use"
+
+
+def test_who_is_revoked_meanwhile_replaces_no_key(server: FakeMongo, store: MongoStore) -> None:
+    meanwhile(
+        server,
+        *("clients", "update_one"),
+        lambda other: other.set_client("c1", status="revoked"),
+    )
+    assert store.rekey(samples.rekeying("c1", "NEW")) == "not_your_key"
+    assert store.key("NEW") is None
+
+
+def test_of_two_next_keys_the_first_counts(server: FakeMongo, store: MongoStore) -> None:
+    meanwhile(
+        server,
+        *("clients", "update_one"),
+        lambda other: other.rekey(samples.rekeying("c1", "FIRST")),
+    )
+    assert store.rekey(samples.rekeying("c1", "SECOND")) == "not_your_key"
+    assert store.key("SECOND") is None
+    key = store.key("FPRc1")
+    assert key is not None
+    assert key.replaced_by == "FIRST"
+
+
+def test_a_key_that_somebody_takes_meanwhile_is_in_use(
+    server: FakeMongo, store: MongoStore
+) -> None:
+    meanwhile(
+        server,
+        *("clients", "update_one"),
+        lambda other: other.rekey(samples.rekeying("c2", "NEW")),
+    )
+    assert store.rekey(samples.rekeying("c1", "NEW")) == "key_in_use"
+    key = store.key("FPRc1")
+    assert key is not None
+    assert key.replaced_by is None
 
 
 # --- bytes --------------------------------------------------------------------------------------
@@ -295,18 +402,34 @@ def test_damaged_bytes_are_told_and_put_right(spoil: str) -> None:
     assert pieces.count_documents({}) == 3
 
 
-def test_pieces_that_were_taken_for_left_behind_are_written_again() -> None:
-    server = FakeMongo()
-    store = server.store()
-    store.setup()
+def test_who_puts_the_same_bytes_second_leaves_no_pieces(
+    server: FakeMongo, store: MongoStore
+) -> None:
+    def insert_only(other: MongoStore) -> None:
+        # What the faster one leaves, if it is killed before it deletes what was left behind.
+        def before(collection: str, method: str) -> None:
+            if (collection, method) == ("pieces", "count_documents"):
+                raise KilledError
 
-    def others_come_and_go(collection: str, method: str) -> None:
-        if (collection, method) == ("blobs", "insert_one"):
-            server.before = nothing_happens
-            other = server.store()
-            other.drop_blob(other.put_blob(DATA))
+        server.before = before
+        with pytest.raises(KilledError):
+            other.put_blob(DATA)
+        server.before = nothing_happens
 
-    server.before = others_come_and_go
+    meanwhile(server, "blobs", "insert_one", insert_only)
+    sha256 = store.put_blob(DATA)
+    assert store.blob(sha256) == DATA
+    assert server.collection("pieces").count_documents({}) == 3
+
+
+def test_pieces_that_were_taken_for_left_behind_are_written_again(
+    server: FakeMongo, store: MongoStore
+) -> None:
+    meanwhile(
+        server,
+        *("blobs", "insert_one"),
+        lambda other: other.drop_blob(other.put_blob(DATA)),
+    )
     sha256 = store.put_blob(DATA)
     assert store.blob(sha256) == DATA
     assert server.collection("pieces").count_documents({}) == 3
