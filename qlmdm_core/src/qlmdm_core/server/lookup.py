@@ -32,6 +32,17 @@ def find_client(store: Store, name: str) -> Client:
     raise UsageError(f"{len(named)} clients are called {name!r}; use the id instead:\n{ids}")
 
 
+def all_clients(store: Store) -> Iterator[Client]:
+    """Every client, by hostname, read page by page."""
+    after: str | None = None
+    while True:
+        page = store.clients(after=after)
+        yield from page.clients
+        after = page.after
+        if after is None:
+            return
+
+
 def every_issue(
     store: Store,
     *,
