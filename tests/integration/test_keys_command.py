@@ -2,129 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qlmdm_core import cli, rootdoc
+from qlmdm_core import rootdoc
 from qlmdm_core.errors import TrustError
-from qlmdm_core.rootdoc import Root
-from qlmdm_core.server import crypto, keys_cli, online_key
+from qlmdm_core.server import crypto, online_key
 from qlmdm_core.server.desk import Desk
 from qlmdm_core.server.keys_summary import summary
 from qlmdm_core.signing import keys
-from qlmdm_core.signing.gpg import program, stop_agent
 from qlmdm_core.store.records import Enrolment
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
-
-GPG = program("gpg")
-
-
-@dataclass
-class Done:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-@dataclass
-class Office:
-    """A server, and the administrator at it."""
-
-    server: SimulatedServer
-    capsys: pytest.CaptureFixture[str]
-    monkeypatch: pytest.MonkeyPatch
-    printed: list[str] = field(default_factory=list)
-
-    def run(self, *argv: str, types: str | None = None) -> Done:
-        """`qlmdm-keys`; `types`: what is typed on the terminal."""
-        stdin = io.StringIO(types or "")
-        stdin.isatty = lambda: types is not None  # type: ignore[method-assign] # a terminal
-        self.monkeypatch.setattr(sys, "stdin", stdin)
-        args = ["--settings", self.server.settings_file, *argv]
-        try:
-            status = cli.run(keys_cli._main, "qlmdm-keys", args)
-        except SystemExit as end:  # argparse's
-            status = int(end.code or 0)
-        said = self.capsys.readouterr()
-        self.printed += [said.out, said.err]
-        return Done(status, said.out, said.err)
-
-    def do(self, *argv: str) -> str:
-        """What a command that must succeed says."""
-        done = self.run(*argv)
-        assert done.status == 0, done
-        return done.out
-
-    @property
-    def root(self) -> Root:
-        return crypto.newest_root(self.server.store, self.server.crypto.verifier)
-
-    def only(self, role: str) -> str:
-        (fingerprint,) = self.root.roles[role].fingerprints
-        return fingerprint
-
-    def home(self, role: str) -> str:
-        return crypto.role_home(self.server.settings, role)
-
-    def here(self, role: str) -> list[str]:
-        return [key.fingerprint for key in keys.list_keys(self.home(role))]
-
-    def move_away(self, role: str, folder: Path) -> Elsewhere:
-        """Take a role's key off the server, as docs/keys.md tells it."""
-        out = folder / f"{role}.key"
-        self.do("export", role, "--secret", "--output", str(out), "--remove", "--yes")
-        elsewhere = Elsewhere(folder / f"{role}-gpg")
-        elsewhere.gpg("--import", str(out))
-        return elsewhere
-
-
-@dataclass
-class Elsewhere:
-    """Another machine, or a smart card: a gpg home that the server can't reach."""
-
-    home: Path
-
-    def __post_init__(self) -> None:
-        self.home.mkdir(mode=0o700, exist_ok=True)
-
-    def gpg(self, *args: str) -> str:
-        assert GPG
-        argv = [GPG, "--homedir", str(self.home), "--batch", "--no-tty", *args]
-        try:
-            return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
-        finally:
-            stop_agent(str(self.home))
-
-    def make(self, name: str, expire: str = "0") -> str:
-        """Make a key as a person would; the file with its public part."""
-        self.gpg(
-            *("--passphrase", "", "--quick-generate-key", f"{name} <{name}@example.com>"),
-            *("ed25519", "sign", expire),
-        )
-        path = self.home / f"{name}.asc"
-        path.write_text(self.gpg("--armor", "--export", name))
-        return str(path)
-
-    def sign(self, path: Path, *more: str) -> str:
-        """Plain `gpg --armor --detach-sign`; the file of the signature."""
-        self.gpg("--yes", "--armor", "--detach-sign", *more, str(path))
-        return f"{path}.asc"
+from qlmdm_core.testing.office import Elsewhere, Office
+from qlmdm_core.testing.server import prepare_server, simulated_server
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +35,9 @@ def prepared() -> Iterator[Path]:
 
 
 @pytest.fixture
-def office(
-    prepared: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Office]:
+def office(prepared: Path, tmp_path: Path) -> Iterator[Office]:
     with simulated_server(tmp_path / "s", prepared=prepared) as server:
-        yield Office(server, capsys, monkeypatch)
+        yield Office(server)
 
 
 # --- looking ----------------------------------------------------------------------------------

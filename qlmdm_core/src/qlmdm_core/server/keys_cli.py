@@ -42,10 +42,11 @@ ACTIONS: Mapping[str, Action] = {
 
 def main() -> int:
     """The command."""
-    return cli.run(_main, "qlmdm-keys")
+    return cli.run(command, "qlmdm-keys")
 
 
-def _main(argv: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
+    """What it does with these arguments; its exit status."""
     parser = cli.base_parser(
         "qlmdm-keys", "See and change who may sign what for clients.", EXAMPLES, json=True
     )
