@@ -63,10 +63,12 @@ class Guest:
         hardware: Hardware = Hardware(),
         *,
         again: bool = False,
+        until: str = "",
     ) -> None:
         """Start it; `folder` gets its disks, sockets and console.
 
-        `again`: switch on a machine that was there before, with its disks as they are.
+        `again`: switch on a machine that was there before, with its disks as they are. `until`
+        waits for a text on its console, instead of for all that starts with it.
         """
         self._folder = folder
         self._hardware = hardware
@@ -89,10 +91,14 @@ class Guest:
                 stderr=log,
             )
         self._agent: _Channel | None = None
+        self._monitor: _Channel | None = None
         try:
             self._monitor = _Channel(self._connect("monitor"))
             self._monitor.receive(30.0)  # the greeting
             self._monitor.ask("qmp_capabilities", {}, 30.0)
+            if until:
+                self.wait_for_console(until, START_SECONDS)
+                return
             self._wait_for_agent(START_SECONDS)
             if not started:
                 self._settle()
@@ -120,6 +126,9 @@ class Guest:
         """Switch it off at once."""
         self._process.kill()
         self._process.wait()
+        for channel in (self._agent, self._monitor):
+            if channel is not None:
+                channel.close()
 
     def wait_until_off(self, seconds: float) -> None:
         """Wait until it has switched itself off. Raises `GuestError` if it doesn't in time."""
@@ -127,6 +136,16 @@ class Guest:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise GuestError(f"still on after {seconds:.0f} s") from None
+
+    def wait_for_console(self, text: str, seconds: float) -> None:
+        """Wait until it has printed a text. Raises `GuestError` if it doesn't in time."""
+        for pause in _pauses(seconds):
+            if text in self.console:
+                return
+            if self._process.poll() is not None:
+                break
+            time.sleep(pause)
+        raise GuestError(f"no {text!r} on its console: {self.console[-2000:]}")
 
     @property
     def console(self) -> str:
@@ -234,6 +253,7 @@ class Guest:
 
     def _human(self, line: str) -> None:
         arguments = {"command-line": line}
+        assert self._monitor is not None
         said = self._monitor.ask("human-monitor-command", arguments, COMMAND_SECONDS)
         if said:
             raise GuestError(f"{line}: {said}")
@@ -285,6 +305,9 @@ class _Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._unread = b""
+
+    def close(self) -> None:
+        self._connection.close()
 
     def ask(self, what: str, arguments: dict[str, Any], seconds: float) -> Any:
         self.send(what, arguments)
