@@ -259,6 +259,8 @@ class Shop:
         self._app = app
         self.offer: dict[str, Any] | None = None
         self.blobs: dict[str, bytes] = {}
+        self.root: int | None = None
+        """A newer root document than the server's process has heard of."""
 
     def put(self, built: Built) -> None:
         """Have a release, and offer it."""
@@ -293,6 +295,7 @@ class Shop:
         def answer(gate: Any, resp: Any, caller: Any, status: str, **details: Any) -> None:
             if "release" in details:
                 details["release"] = self.offer
+                details["root"] = self.root or details["root"]
             original(gate, resp, caller, status, **details)
 
         return answer
