@@ -62,6 +62,8 @@ class ModelFiles:
         """The calls that wrote since the last restart, to be read by people."""
         self.happened = False
         """Whether the fault has come to pass."""
+        self.after_call: Callable[[], object] = lambda: None
+        """Called after each call that wrote; the process is not aware of it."""
         self._handles: dict[int, Node] = {}
         self._next_handle = 3
         self._stopped = False
@@ -241,6 +243,16 @@ class ModelFiles:
     ) -> None:
         self._alive()
         self.log.append(what)
+        self._act(what, act, partly, needs_room)
+        self.after_call()
+
+    def _act(
+        self,
+        what: str,
+        act: Callable[[], object],
+        partly: Callable[[], object] | None,
+        needs_room: bool,
+    ) -> None:
         fault = self.fault
         if fault is None or self.calls < fault.call:
             act()

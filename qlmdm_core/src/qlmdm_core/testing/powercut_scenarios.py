@@ -12,11 +12,12 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from qlmdm_core.client.release import launchers, layout, trial
+from qlmdm_core.client.release import install, launchers, layout, trial
 from qlmdm_core.errors import QlmdmError
 from qlmdm_core.manifest import Version
-from qlmdm_core.testing.powercut import KINDS, Fault, Kind, ModelFiles, Stopped
-from qlmdm_core.testing.powercut_client import Client, Facts, Site, check_disk
+from qlmdm_core.testing.powercut import KINDS, Fault, ModelFiles, Stopped
+from qlmdm_core.testing.powercut_check import Facts, Site, check_disk, check_slot
+from qlmdm_core.testing.powercut_client import Client
 from qlmdm_core.testing.powercut_disk import Disk
 
 OLD, NOW_RUNNING, NEXT, LATER = Version(1, 1), Version(1, 2), Version(1, 3), Version(1, 4)
@@ -34,8 +35,9 @@ class Scenario:
     fail: frozenset[Version] = frozenset()
     """Releases that never get an answer."""
     fail_launchers: frozenset[Version] = frozenset()
-    spoil: Callable[[ModelFiles], None] | None = None
-    """Done to the disk beforehand."""
+    spoil: Callable[[Client], None] | None = None
+    """What the disk did to it beforehand."""
+    offered: Version = NEXT
     offered_after: Version = NEXT
     """What the server offers after the fault, and what must run in the end."""
 
@@ -58,11 +60,35 @@ def _away_then_back(client: Client) -> None:
         client.cycle()
 
 
-def _spoil_next(files: ModelFiles) -> None:
-    """A slot of the next release is there already, and is not what was signed."""
-    slot = layout.slot_path(NEXT)
-    files.mkdir(slot)
-    files.close(files.create(f"{slot}/settings.yml", 0o644))
+def _spoil(files: ModelFiles, version: Version) -> None:
+    """One file of a slot has other bytes, of the same length; the signed manifest is right."""
+    path = f"{layout.slot_path(version)}/settings.yml"
+    size = len(files.read(path, 1 << 20))
+    files.unlink(path)
+    handle = files.create(path, 0o644)
+    files.write(handle, b"#" * size)
+    files.close(handle)
+
+
+def _next_is_there_spoilt(client: Client) -> None:
+    client.install(NEXT)
+    client.facts.whole.discard(NEXT)
+    _spoil(client.files, NEXT)
+
+
+def _next_is_on_trial_spoilt(client: Client) -> None:
+    client.offered = NEXT
+    client.cycle()
+    client.facts.spoilt.add(NEXT)
+    client.facts.whole.discard(NEXT)
+    _spoil(client.files, NEXT)
+
+
+def _what_runs_is_spoilt(client: Client) -> None:
+    client.facts.spoilt.add(NOW_RUNNING)
+    client.facts.whole.discard(NOW_RUNNING)
+    client.facts.committed = None
+    _spoil(client.files, NOW_RUNNING)
 
 
 SCENARIOS = (
@@ -80,7 +106,14 @@ SCENARIOS = (
         fail_launchers=frozenset({NEXT}),
         offered_after=LATER,
     ),
-    Scenario(name="spoilt slot in the way", act=_cycles(2), spoil=_spoil_next),
+    Scenario(name="spoilt slot in the way", act=_cycles(2), spoil=_next_is_there_spoilt),
+    Scenario(name="spoilt slot on trial", act=_cycles(3), spoil=_next_is_on_trial_spoilt),
+    Scenario(
+        name="spoilt slot that runs",
+        act=_cycles(2),
+        spoil=_what_runs_is_spoilt,
+        offered=NOW_RUNNING,
+    ),
 )
 
 
@@ -99,7 +132,7 @@ def prepare(site: Site, scenario: Scenario) -> Start:
     client = Client(files, site, offered=NOW_RUNNING, facts=facts)
     first = site.releases[OLD].manifest
     layout.make_folder(files, layout.SLOTS)
-    client.install(first)
+    client.install(OLD)
     layout.write_file(files, "root.json", site.root_document)
     layout.point(files, layout.CURRENT, layout.SLOTS, OLD)
     layout.write_release(files, layout.ReleaseState(high=OLD))
@@ -108,20 +141,42 @@ def prepare(site: Site, scenario: Scenario) -> Start:
     for _ in range(2):
         client.cycle()
     if scenario.spoil is not None:
-        scenario.spoil(files)
+        scenario.spoil(client)
     files.disk.sync_all()
     check_disk(files, site, facts)
     return Start(disk=files.disk, facts=facts)
 
 
-def count_calls(site: Site, scenario: Scenario, start: Start) -> int:
-    """How many calls write when nothing goes wrong; checks that the end is reached."""
+def count_calls(site: Site, scenario: Scenario, start: Start, seeds: int) -> int:
+    """How many calls write when nothing goes wrong, and the end is reached.
+
+    After each of them it is looked at what so many power cuts would leave.
+    """
     client = _client(site, scenario, start, None)
+    _cut_everywhere(client, scenario.name, seeds)
     scenario.act(client)
     calls = client.files.calls
     check_disk(client.files, site, client.facts)
     _reach_the_newest(client, scenario)
     return calls
+
+
+def _cut_everywhere(client: Client, story: str, seeds: int) -> None:
+    """Look, after each call from now on, at what the power would leave if it failed there."""
+
+    def look() -> None:
+        for seed in range(seeds):
+            left = ModelFiles(client.files.disk)
+            left.restart(seed=1000 * client.files.calls + seed)
+            try:
+                check_disk(left, client.site, client.facts)
+            except Exception as error:
+                raise AssertionError(
+                    f"{story}, then the power fails after {client.files.log[-3:]}: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+
+    client.files.after_call = look
 
 
 def try_fault(
@@ -152,21 +207,21 @@ def try_fault(
         disk = client.files.disk
         again.files = ModelFiles(copy.deepcopy(disk) if seed is None else disk)
         again.files.restart(seed=seed)
+        story = f"{scenario.name}: {fault or 'the end'} after {log[-1]}, seed {seed}"
         try:
             check_disk(again.files, site, again.facts)
+            if seed is None:
+                _cut_everywhere(again, story, 1)
             _reach_the_newest(again, scenario)
         except Exception as error:
-            raise AssertionError(
-                f"{scenario.name}: {fault or 'the end'} after {log[-1]}, seed {seed}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            raise AssertionError(f"{story}: {type(error).__name__}: {error}") from error
     return True
 
 
 def try_twice(site: Site, scenario: Scenario, start: Start, seed: int) -> None:
     """A fault, and while the client mends what it left, some more of them."""
     rng = random.Random(seed)  # noqa: S311 - a test
-    client = _client(site, scenario, start, Fault("power cut", rng.randint(1, 60)))
+    client = _client(site, scenario, start, _any_fault(rng))
     for _ in range(4):
         try:
             scenario.act(client)
@@ -175,11 +230,18 @@ def try_twice(site: Site, scenario: Scenario, start: Start, seed: int) -> None:
         except (OSError, QlmdmError):
             if not client.files.happened:
                 raise
-        kind: Kind = rng.choice(("power cut", *KINDS))
-        client.files.restart(seed=rng.getrandbits(32), fault=Fault(kind, rng.randint(1, 60)))
+        fault = client.files.fault
+        was_killed = fault is not None and fault.kind == "kill"
+        client.files.restart(
+            seed=None if was_killed else rng.getrandbits(32), fault=_any_fault(rng)
+        )
         check_disk(client.files, site, client.facts)
     client.files.restart(seed=rng.getrandbits(32))
     _reach_the_newest(client, scenario)
+
+
+def _any_fault(rng: random.Random) -> Fault:
+    return Fault(rng.choice(KINDS), rng.randint(1, 60))
 
 
 def _client(site: Site, scenario: Scenario, start: Start, fault: Fault | None) -> Client:
@@ -188,7 +250,7 @@ def _client(site: Site, scenario: Scenario, start: Start, fault: Fault | None) -
     return Client(
         files,
         site,
-        offered=NEXT,
+        offered=scenario.offered,
         fail=scenario.fail,
         fail_launchers=scenario.fail_launchers,
         facts=copy.deepcopy(start.facts),
@@ -196,13 +258,12 @@ def _client(site: Site, scenario: Scenario, start: Start, fault: Fault | None) -
 
 
 def _try_again_at_once(client: Client) -> None:
-    """The next minute, on a disk that is still full; what runs is whole all the same."""
+    """The next minute, on a disk that may still be full; what is committed runs all the same."""
     check_disk(client.files, client.site, client.facts)
-    try:
-        client.cycle()
-    except (OSError, QlmdmError):
-        if client.files.fault is not None and client.files.fault.kind != "disk full":
-            raise
+    is_full = client.files.fault is not None and client.files.fault.kind == "disk full"
+    client.cycle()
+    if is_full and client.ran is None:
+        raise AssertionError("a full disk keeps what is committed from being run")
     check_disk(client.files, client.site, client.facts)
 
 
@@ -221,6 +282,9 @@ def _reach_the_newest(client: Client, scenario: Scenario) -> None:
             f"{layout.current(client.files)} with launcher {launchers.pointed(client.files)} runs, "
             f"where {scenario.offered_after} is to be had"
         )
+    check_slot(client.files, client.site, scenario.offered_after)
+    # What a cut left half removed goes with the next update.
+    install.clean_up(client.files)
     left = set(client.files.names(layout.SLOTS))
     kept = {str(scenario.offered_after), str(layout.read_release(client.files).previous)}
     if left != kept:

@@ -65,12 +65,14 @@ class Supervisor:
         if argv in ([CRON], [CRON, "--now"]):
             if not in_charge:
                 return BUSY  # the cycle of a minute ago is still on trial
-            tried = self._try_launcher()
+            try:
+                tried = self._try()
+            except OSError as error:
+                # A start that can't be counted may not happen. Reports go on all the same.
+                sys.stderr.write(f"qlmdm: what is on trial has to wait: {error}\n")
+                tried = None
             if tried is not None:
                 return tried
-            on_trial = trial.settle(self._files)
-            if on_trial is not None:
-                return self._try_slot(on_trial)
         return self._hand_over(argv, in_charge=in_charge)
 
     def _take_lock(self) -> bool:
@@ -156,6 +158,14 @@ class Supervisor:
         os.execve(sys.executable, argv, {**os.environ, **more})  # noqa: S606 - that is the point
 
     # --- trials ---------------------------------------------------------------------------------
+
+    def _try(self) -> int | None:
+        """Try out what is to be tried; None if there is nothing."""
+        tried = self._try_launcher()
+        if tried is not None:
+            return tried
+        on_trial = trial.settle(self._files)
+        return None if on_trial is None else self._try_slot(on_trial)
 
     def _try_slot(self, on_trial: Trial) -> int:
         """One counted cycle of the release on trial, and what comes of it."""
