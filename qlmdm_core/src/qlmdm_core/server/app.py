@@ -26,6 +26,7 @@ from qlmdm_core.server.commands.payload import Payload
 from qlmdm_core.server.enrol import Enrol
 from qlmdm_core.server.gate import Gate
 from qlmdm_core.server.health import Health, Ready
+from qlmdm_core.server.legacy import LegacySubmit
 from qlmdm_core.server.limits import Buckets
 from qlmdm_core.server.plugin_routes import PluginRoute, add_routes
 from qlmdm_core.server.refusals import Forbidden, Told, TooMany
@@ -88,7 +89,13 @@ def create_app(
     submit = Submit(
         gate=gate, store=store, deprecated_urls=settings.deprecated_urls, clones=CloneWatch()
     )
-    app.add_route(envelope.SUBMIT, submit)
+    if settings.legacy.public_key is None:
+        app.add_route(envelope.SUBMIT, submit)
+    else:
+        legacy = LegacySubmit(
+            submit=submit, store=store, verifier=verifier, settings=settings.legacy, clock=clock
+        )
+        app.add_route(envelope.SUBMIT, legacy)
     app.add_route(
         envelope.UPDATE, Update(gate=gate, store=store, roots=roots, rekeys=rekeys, offers=offers)
     )

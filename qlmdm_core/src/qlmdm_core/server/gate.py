@@ -74,7 +74,7 @@ class Gate:
         `any_age`: by a key that has expired or was replaced, too. Only who asks for a new key may
         come by one.
         """
-        form = read_form(req, self._max_bytes)  # 1, 2
+        form = req.context.form = read_form(req, self._max_bytes)  # 1, 2
         facts, key = self.known_key(form)  # 3
         self._share.begin(req, key.fingerprint)
         signature = self.verified(form.data, facts, key)  # 4
