@@ -28,15 +28,15 @@ CLIENT_TABLES = """clients AS c
 _OF_KEY = """c.cid, c.status, c.mid, c.tags, c.release,
     EXISTS (SELECT 1 FROM targets AS t WHERE t.cid = c.cid AND t.finished_at IS NULL)"""
 _KEY = f"""SELECT c.fingerprint, c.public_key, NULL, {_OF_KEY}
-    FROM clients AS c WHERE c.fingerprint = ?1
+    FROM clients AS c WHERE c.fingerprint = ?
     UNION ALL SELECT o.fingerprint, o.public_key, c.fingerprint, {_OF_KEY}
     FROM old_keys AS o JOIN clients AS c ON c.no = o.no
-    WHERE o.fingerprint = ?1 AND o.public_key <> '' LIMIT 1"""
+    WHERE o.fingerprint = ? AND o.public_key <> '' LIMIT 1"""
 
 
 def key(db: sqlite3.Connection, fingerprint: str) -> ClientKey | None:
     """Whose key this is; the second half of the statement runs only if the first finds none."""
-    row = db.execute(_KEY, (fingerprint,)).fetchone()
+    row = db.execute(_KEY, (fingerprint, fingerprint)).fetchone()
     if row is None:
         return None
     return ClientKey(

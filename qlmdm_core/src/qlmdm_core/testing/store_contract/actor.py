@@ -70,7 +70,8 @@ def publish(store: Store, cid: str, name: str) -> None:
 
 def queue(store: Store, name: str, count: str) -> None:
     """Queue a command for so many clients."""
-    parts = samples.parts([f"c{number}" for number in range(int(count))])
+    # In many documents, so that it takes a while.
+    parts = samples.parts([f"c{number}" for number in range(int(count))], each=10)
     _say("begun", 1)
     store.put_command(samples.command(name, hosts=int(count)), parts)
 
