@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,16 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qlmdm_core import rootdoc
+from qlmdm_core import commanddoc, rootdoc
+from qlmdm_core.commanddoc import Command
 from qlmdm_core.errors import TrustError
 from qlmdm_core.server import crypto, online_key
+from qlmdm_core.server.context import open_context
 from qlmdm_core.server.desk import Desk
 from qlmdm_core.server.keys_summary import summary
+from qlmdm_core.server.trust_notes import trust_notes
 from qlmdm_core.signing import keys
+from qlmdm_core.store.open import open_store
 from qlmdm_core.store.records import Enrolment
 from qlmdm_core.testing.office import Elsewhere, Office
 from qlmdm_core.testing.server import prepare_server, simulated_server
+
+FIELDS = sorted(Command.__dataclass_fields__)
 
 
 @pytest.fixture(scope="module")
@@ -664,6 +673,48 @@ def test_an_expired_root_document_is_succeeded_by_renew(office: Office) -> None:
     assert not office.root.is_expired(datetime.now(timezone.utc))
 
 
+def test_the_audit_tells_of_a_root_document_that_expires(office: Office) -> None:
+    context = open_context(office.server.settings_file)
+    until = office.root.expires_at
+    assert trust_notes(context, until - timedelta(days=15)) == []
+    (soon,) = trust_notes(context, until - timedelta(days=13))
+    assert soon.startswith("root document 1 expires at ")
+    (late,) = trust_notes(context, until)
+    assert late.startswith("root document 1 expired at ")
+    assert "qlmdm-keys renew" in soon
+    assert "qlmdm-keys renew" in late
+
+
+def test_root_documents_are_put_back_after_an_old_backup(office: Office, tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    shutil.copytree(office.server.folder / "server", backup)
+    for argv in (("renew",), ("rotate", "root"), ("policy", "--raise-epoch")):
+        office.do(*argv, "--yes")
+    files = []
+    for version in (4, 2, 3, 1):
+        found = office.server.store.root(version)
+        assert found
+        files.append(tmp_path / f"root-{version}.json")
+        files[-1].write_bytes(found.document)
+    newest = office.root
+    office.server.store.close()
+    for path in (office.server.folder / "server").glob("qlmdm.sqlite*"):
+        path.unlink()
+    for path in backup.glob("qlmdm.sqlite*"):
+        shutil.copy(path, office.server.folder / "server")
+    office.server.store = open_store(office.server.settings.store)
+    assert office.root.version == 1
+    assert office.run("restore", str(files[0]), "--yes").status == 1  # 4 can't follow 1
+    assert office.run("restore", *map(str, files), types="no\n").status == 1
+    assert office.root.version == 1
+    office.do("restore", *map(str, files), "--yes")
+    assert office.root == newest
+    assert "nothing is missing" in office.do("restore", *map(str, files))
+    (tmp_path / "x").write_text("{}")
+    assert office.run("restore", str(tmp_path / "x")).status == 2
+    assert office.run("restore", str(tmp_path / "y")).status == 2
+
+
 # --- the summary --------------------------------------------------------------------------------
 
 
@@ -671,6 +722,40 @@ def test_an_expired_root_document_is_succeeded_by_renew(office: Office) -> None:
 def test_what_clients_would_not_take_is_not_explained(text: str) -> None:
     with pytest.raises(TrustError):
         summary(text, None)
+
+
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_any_text_is_explained_or_refused(text: str) -> None:
+    try:
+        lines = summary(text, None)
+    except TrustError:
+        return
+    raise AssertionError(lines)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), st.none() | st.integers() | st.text(), min_size=1))
+def test_a_command_with_wrong_fields_is_explained_or_refused(changes: dict[str, Any]) -> None:
+    at = datetime(2026, 11, 1, tzinfo=timezone.utc)
+    text = commanddoc.build(
+        Command(
+            server_id="0123456789abcdef",
+            id="0" * 32,
+            part=1,
+            kind="script",
+            hosts=("c1",),
+            issued_at=at,
+            not_before=at,
+            expires_at=at + timedelta(days=1),
+            requested_by="ada\x1b[2J",
+            payload_sha256="0" * 64,
+            payload_size=1,
+        )
+    )
+    whole = summary(text, None)
+    assert "asked for by ada·[2J" in whole
+    with contextlib.suppress(TrustError):
+        for line in summary(json.dumps({**json.loads(text), **changes}), None):
+            assert line.isprintable()
 
 
 def test_wrong_calls(office: Office) -> None:

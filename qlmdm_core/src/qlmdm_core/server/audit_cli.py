@@ -18,6 +18,7 @@ from qlmdm_core.server.audit.rules import Rule, rules
 from qlmdm_core.server.audit.run import Audit, Outcome, client_alerts, is_snoozed
 from qlmdm_core.server.context import Context, open_context
 from qlmdm_core.server.lookup import every_issue, find_client
+from qlmdm_core.server.trust_notes import trust_notes
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import Client, Issue
 from qlmdm_core.units import say_duration
@@ -68,6 +69,8 @@ def _main(argv: Sequence[str]) -> int:
         return _explain(made, args.explain, args.json)
     if not made:
         notes.append("no checks: no plugin is installed that has any")
+    now = datetime.now(timezone.utc)
+    notes += trust_notes(context, now)
     off = {name for name, check in context.settings.audit.checks.items() if not check.enabled}
     audit = Audit(
         open_store=context.open_store,
@@ -80,7 +83,6 @@ def _main(argv: Sequence[str]) -> int:
         notes=notes,
     )
     signal.signal(signal.SIGTERM, _terminated)
-    now = datetime.now(timezone.utc)
     if args.all or args.client:
         return _everything(context, audit, args, now)
     outcome = audit.run(now, lambda alerts: _print(alerts, args.json))

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TypeAlias
 
-from qlmdm_core.errors import KeyringError, SettingsError, SignatureError, UsageError
+from qlmdm_core import rootdoc, signedtext
+from qlmdm_core.errors import KeyringError, SettingsError, SignatureError, TrustError, UsageError
 from qlmdm_core.rootdoc import ROLES, Root
 from qlmdm_core.server import crypto, root_changes
 from qlmdm_core.server.context import Context
@@ -138,6 +139,22 @@ def read_public_key(path: str, now: datetime) -> PublicKey:
             file=path,
         )
     return key
+
+
+def read_document(path: str) -> tuple[int, bytes]:
+    """A signed root document from a file, and its version; nothing about it is believed yet.
+
+    Raises `SettingsError`, which names the file.
+    """
+    try:
+        with open(path, "rb") as file:
+            document = file.read(rootdoc.MAX_BYTES + 1)
+        text = signedtext.unpack(document, max_bytes=rootdoc.MAX_BYTES).text
+        return rootdoc.parse(text).version, document
+    except OSError as error:
+        raise SettingsError(f"can't be read: {error.strerror}", file=path) from None
+    except TrustError as error:
+        raise SettingsError(str(error), file=path) from None
 
 
 def hostname_of(store: Store) -> Callable[[str], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 
-from qlmdm_core import cli
+from qlmdm_core import cli, rootdoc
 from qlmdm_core.errors import UsageError
 from qlmdm_core.rootdoc import ROLES
 from qlmdm_core.server import crypto, online_key
@@ -17,12 +17,13 @@ from qlmdm_core.server.keys_common import (
     change_root,
     named_key,
     open_desk,
+    read_document,
     read_public_key,
     role_argument,
     say,
 )
 from qlmdm_core.server.lookup import find_client
-from qlmdm_core.server.root_changes import Changes
+from qlmdm_core.server.root_changes import Changes, differences, publish
 from qlmdm_core.signing import PublicKey, keys
 
 
@@ -74,7 +75,11 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="let numbers of releases begin again, as after restoring an old backup",
     )
     renew = cli.add_action(actions, "renew", "the same root document once more, valid for longer")
-    for parser in (add, operator, rotate, revoke, policy, renew):
+    restore = cli.add_action(
+        actions, "restore", "put newer root documents back, after an old backup was restored"
+    )
+    restore.add_argument("files", nargs="+", metavar="FILE", help="as GET /qlmdm/v1/root/N gave it")
+    for parser in (add, operator, rotate, revoke, policy, renew, restore):
         add_yes(parser)
 
 
@@ -227,7 +232,33 @@ def _renew(args: argparse.Namespace, context: Context, now: datetime) -> int:
         return change_root(args, desk, Changes())
 
 
+def _restore(args: argparse.Namespace, context: Context, now: datetime) -> int:
+    """Documents that clients have, and the database has not: each follows the one before."""
+    documents = sorted((read_document(path) for path in args.files), key=lambda each: each[0])
+    with open_desk(context, now) as desk:
+        current = desk.root
+        missing = []
+        for version, document in documents:
+            if version > current.version:
+                following = rootdoc.advance(current, document, desk.verifier)
+                say(f"root document {version} follows {current.version}:")
+                for line in differences(current, following):
+                    say(f"  {line}")
+                missing.append(document)
+                current = following
+        if not missing:
+            say(f"nothing is missing: the newest root document is {current.version}")
+            return 0
+        if not agreed(args, "Put them back?"):
+            return 1
+        for document in missing:
+            for line in publish(desk.settings, desk.store, desk.verifier, document):
+                say(line)
+    return 0
+
+
 ACTIONS = {
+    "restore": _restore,
     "add": _add,
     "add-operator": _add_operator,
     "rotate": _rotate,

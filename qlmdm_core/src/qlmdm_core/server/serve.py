@@ -156,7 +156,7 @@ def _check_trust(context: Context, engine: crypto.Engine) -> None:
         finally:
             opened.close()
     if root.is_expired(_now()):
-        log.error("root document %d has expired; issue its successor", root.version)
+        log.error("root document %d has expired; renew it: qlmdm-keys renew", root.version)
 
 
 def _now() -> datetime:
