@@ -16,6 +16,7 @@ from qlmdm_core.errors import StoreError, StoreUnavailableError
 from qlmdm_core.server.clones import FLAG, CloneWatch
 from qlmdm_core.server.gate import Caller, Gate
 from qlmdm_core.server.refusals import Told
+from qlmdm_core.server.releases import progress
 from qlmdm_core.server.report import MalformedError, Report, check_report
 from qlmdm_core.server.urls import DeprecatedUrls
 from qlmdm_core.store import Store
@@ -50,7 +51,7 @@ class Submit:
         caller = self._gate.admit(req, "submit", envelope.SUBMIT)  # 1 to 8
         report = self.well_formed(caller)  # 9
         self.may_report(caller)  # 10
-        outcome = self.stored(caller, report, self._flags(req, caller))  # 11
+        outcome = self.stored(caller, report, self._flags(req, caller, report))  # 11
         self.answered(resp, caller, outcome)  # 12
 
     def well_formed(self, caller: Caller) -> Report:
@@ -107,8 +108,11 @@ class Submit:
         elif isinstance(outcome, NotAllowed):
             raise Told(envelope.REFUSED, reason=outcome.reason)
 
-    def _flags(self, req: falcon.Request, caller: Caller) -> Mapping[str, JSON]:
-        flags = {"deprecated_url": self._deprecated.match(req)}
+    def _flags(self, req: falcon.Request, caller: Caller, report: Report) -> Mapping[str, JSON]:
+        flags: dict[str, JSON] = {"deprecated_url": self._deprecated.match(req)}
+        agent = report.collectors.get("agent")
+        if agent is not None:
+            flags[progress.FLAG] = progress.bad_releases(agent.value)
         clone = self._clones.by_machine(caller.envelope, caller.key)
         # Only set, never cleared by a message: the original would clear what the copy set.
         return {**flags, FLAG: clone} if clone else flags

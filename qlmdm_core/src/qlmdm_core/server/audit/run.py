@@ -16,6 +16,7 @@ from qlmdm_core.server.audit.judge import BROKEN_SECONDS
 from qlmdm_core.server.audit.rules import Rule, version
 from qlmdm_core.server.audit.workers import Fleet, Tally, judge_fleet
 from qlmdm_core.server.lookup import every_issue
+from qlmdm_core.server.releases import progress
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import AuditTarget, Client, Issue
 
@@ -79,15 +80,16 @@ class Audit:
         try:
             tally = self._judge(store, now, lease, everything=everything, only=only)
             self._tidy(store, now)
+            trouble = [*_broken_notes(tally), *progress.stopped(store)]
             if tell is None:
-                notes = [*self.notes, *_broken_notes(tally)]
+                notes = [*self.notes, *trouble]
                 return Outcome(tally=tally, notes=notes, news=notes)
             due, alerts = self._due(store, now)
             if alerts:
                 tell(alerts)
             failures = self._notify(store, now, alerts)
             self._remember(store, due, now)
-            notes = [*self.notes, *_broken_notes(tally), *_notifier_notes(failures)]
+            notes = [*self.notes, *trouble, *_notifier_notes(failures)]
             news = _news(store, notes, now)
         finally:
             store.drop_lease(LEASE, owner)
@@ -133,11 +135,12 @@ class Audit:
         return tally
 
     def _tidy(self, store: Store, now: datetime) -> None:
-        """The history's housekeeping, which nobody else is regularly there to do."""
+        """What nobody else is regularly there to do: the history, roll-outs that grow."""
         for _ in range(SETTLE_AT_MOST):
             if store.settle_changes(PAGE) < PAGE:
                 break
         store.forget_changes(now - timedelta(seconds=self.changes_kept))
+        progress.advance(store, now)
 
     def _due(self, store: Store, now: datetime) -> tuple[list[Issue], list[Alert]]:
         """The issues to tell of now, and how."""

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from qlmdm_core import manifest, plugins, signedtext
 from qlmdm_core.api import JSON
 from qlmdm_core.client.release import tarreader
-from qlmdm_core.errors import BusyError, StoreCorruptError, TrustError, UsageError
+from qlmdm_core.errors import BusyError, QlmdmError, StoreCorruptError, TrustError, UsageError
 from qlmdm_core.manifest import Manifest, Version
 from qlmdm_core.plugins import PluginFailure, PluginSet
 from qlmdm_core.rootdoc import Root
@@ -36,6 +36,12 @@ from qlmdm_core.store.outgoing import Draft, ReleaseRecord
 
 class NoSuchReleaseError(UsageError):
     """Nothing by that version."""
+
+    exit_status = 1
+
+
+class ObjectionError(QlmdmError):
+    """A plugin is against a release; its reasons."""
 
     exit_status = 1
 
