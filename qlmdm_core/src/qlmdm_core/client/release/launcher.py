@@ -58,7 +58,7 @@ def main() -> int:
 def pause(path: str, now: float) -> "float | None":
     """Seconds until something is due, or None if that is left to a later start."""
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             written_at, due_at = map(float, file.read(100).split())
     except (OSError, ValueError):
         return 0.0
@@ -74,7 +74,7 @@ def settled(root: str, now: float) -> "str | None":
         if os.path.lexists(f"{root}/trial.json") or os.path.lexists(f"{root}/launcher_trial.json"):
             return None
         slot = os.readlink(f"{root}/current").removeprefix("slots/")
-        with open(f"{root}/stamps/{slot}", encoding="ascii") as file:
+        with open(f"{root}/stamps/{slot}", encoding="utf-8") as file:
             head, *lines = file.read().splitlines()
         word, at, count = head.split()
         if word != STAMPS_HEAD or not lines or len(lines) != int(count):
