@@ -68,7 +68,9 @@ def _main(argv: Sequence[str]) -> int:
         parser.error("--json goes with the plan and --status")
     context = open_context(args.settings)
     with context.store() as store:
-        office = Office(context=context, store=store, now=datetime.now(timezone.utc))
+        # To the second, as times in what is signed are.
+        now = datetime.now(timezone.utc).replace(microsecond=0)
+        office = Office(context=context, store=store, now=now)
         if args.status is not None:
             return _status(office, args.status, as_json=args.json)
         if args.cancel is not None:
