@@ -144,6 +144,7 @@ class Worker:
         if not called_off:
             return Outcome(state="failed", result={"reason": "it had begun, or was over"})
         end(self.journal, entry, Outcome(state="cancelled", result={}))
+        self.tell(entry)
         return Outcome(state="done", result={})
 
 
