@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -265,3 +266,15 @@ def test_a_slot_is_still_what_was_signed_after_its_key_was_replaced(
     # But no copy of a root document may speak for today's or tomorrow's keys.
     with pytest.raises(verify.SlotError, match="signed by 0"):
         verify.check(files, VERSION, replace(later, version=1), VERIFIER, now=1.0)
+
+
+def test_a_full_disk_keeps_no_whole_slot_from_running(
+    files: RealFiles, ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(files, ring, releases.build(ring, "1.7", CONTENT, now=NOW))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(verify, "write_stamps", full)
+    verify.check(files, VERSION, ring.root(now=NOW), VERIFIER, now=1.0)

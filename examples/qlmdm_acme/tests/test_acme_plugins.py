@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qlmdm_acme import client, server
+from qlmdm_acme import client, release, server
 from qlmdm_core import envelope
 from qlmdm_core.testing import Auditor, Clock, RecordedMachine
 from qlmdm_core.testing.client import Reply, SimulatedClient, said
@@ -42,6 +42,28 @@ def test_a_file_that_can_not_be_read_is_unknown(machine: RecordedMachine) -> Non
         "state": "unknown",
         "reason": "/etc/acme/badge can't be read: Permission denied",
     }
+
+
+# --- releases of the client -------------------------------------------------------------------
+
+
+def test_during_a_freeze_no_release_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "FREEZE", str(tmp_path / "freeze"))
+    assert release.qlmdm_release_objections("install") == []
+    (tmp_path / "freeze").write_text("until Monday\n")
+    (objection,) = release.qlmdm_release_objections("install")
+    assert objection.reason == "change freeze: until Monday"
+    assert release.qlmdm_release_objections("build") == []
+
+
+def test_after_a_release_the_badge_daemon_starts_anew(machine: RecordedMachine) -> None:
+    release.qlmdm_release_installed(machine.host())
+    argv = ["systemctl", "try-restart", "acme-badged.service"]
+    ill = machine.file("/etc/systemd/system/acme-badged.service", "").command(argv, returncode=1)
+    with pytest.raises(RuntimeError, match="does not come up"):
+        release.qlmdm_release_installed(ill.host())
 
 
 # --- the check --------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Collects the number of the badge that belongs to a laptop; runs on every client."""
 
+from qlmdm_acme.release import qlmdm_release_installed, qlmdm_release_objections  # noqa: F401
 from qlmdm_core import JSON, Collector, Host, hookimpl, unknown
 
 

@@ -82,7 +82,10 @@ def install(files: Files, manifest: Manifest) -> None:
 
 
 def propose(files: Files, manifest: Manifest) -> bool:
-    """Let a committed release's launcher be tried, if it is another one; whether it is."""
+    """Let the launcher of a release that proved itself be tried, if it is another one.
+
+    It is tried once the release is committed. Returns whether it will be.
+    """
     present = pointed(files)
     state = layout.read_release(files)
     version = manifest.version
@@ -103,8 +106,10 @@ def settle(files: Files) -> Trial | None:
     trial = layout.read_trial(files, LAUNCHER_TRIAL)
     if trial is None:
         return None
+    state = layout.read_release(files)
     over = (
-        str(trial.slot) in layout.read_release(files).bad_launchers
+        str(trial.slot) in state.bad_launchers
+        or state.is_bad(trial.slot)
         or pointed(files) == trial.slot
         or files.stat(f"{LAUNCHERS}/{trial.slot}") is None
     )

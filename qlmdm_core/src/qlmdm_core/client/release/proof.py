@@ -41,8 +41,10 @@ def _prove_release(files: Files, loaded: Loaded[ClientSettings], link: Link) -> 
     wrong = hooks.installed(loaded, {"from": before, "to": str(on_trial.slot)})
     if wrong:
         return f"a plugin keeps release {on_trial.slot} from being committed: {wrong[0]}"
-    trial.commit(files)
-    install.clean_up(files)
+    # Before the commit, since nobody comes by here again: should that not happen any more, the
+    # launcher's trial waits for it, and ends if the release turns out bad.
     manifest = verify.read_manifest(files, on_trial.slot, link.root, link.verifier)
     launchers.propose(files, manifest)
+    trial.commit(files)
+    install.clean_up(files)
     return None
