@@ -108,6 +108,24 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def vm(session: nox.Session) -> None:
+    """A wipe and the life of releases in a whole virtual machine; files go to pytest."""
+    needed = {
+        "qemu-system-x86_64": "qemu-system-x86",
+        "qemu-img": "qemu-utils",
+        "mmdebstrap": "mmdebstrap",
+        "cryptsetup": "cryptsetup-bin",
+        "sfdisk": "fdisk",
+    }
+    missing = sorted({package for tool, package in needed.items() if not shutil.which(tool)})
+    if missing:
+        session.error(f"install these first: apt-get install -y {' '.join(missing)} seabios")
+    install(session, *TEST_TOOLS, "cryptography>=42", projects=True)
+    files = session.posargs or [str(p) for p in sorted(ROOT.glob("tests/vm/vm_*.py"))]
+    session.run("pytest", "-v", "--durations=0", "-p", "no:cacheprovider", *files)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Write the generated pages: docs/settings.md and docs/hooks.md."""
     install(session, projects=True)

@@ -251,7 +251,7 @@ def test_one_of_which_that_can_not_be_told_is_unknown(tmp_path: Path) -> None:
     ("files", "serial"),
     [
         ({"serial": "virtio-1"}, "virtio-1"),
-        ({"device/vpd_pg80": "\0\x80\0\x08S3Z9NB0K"}, "S3Z9NB0K"),
+        ({"device/serial": " 0x1234 \0\n"}, "0x1234"),
         ({"device/wwid": "naa.5002538d", "size": "8"}, "naa.5002538d"),
         ({"size": "2048"}, "without a serial number, 1048576 bytes"),
     ],
@@ -261,6 +261,12 @@ def test_by_what_a_disk_is_known(tmp_path: Path, files: dict[str, str], serial: 
     for name, text in files.items():
         machine.file(f"/sys/class/block/vdb/{name}", text)
     assert read(machine).disks[1].serial == serial
+
+
+def test_a_disk_of_an_older_bus_is_known_by_udev(tmp_path: Path) -> None:
+    machine = laptop(tmp_path, disk("sda", **{"maj:min": "8:0"}))
+    machine.file("/run/udev/data/b8:0", "E:ID_SERIAL=SSD_S3Z9NB0K\nE:ID_SERIAL_SHORT=S3Z9NB0K\n")
+    assert read(machine).disks[1].serial == "S3Z9NB0K"
 
 
 def test_a_disk_that_nothing_is_known_of_is_unknown(tmp_path: Path) -> None:

@@ -235,4 +235,20 @@ FACTS: Mapping[str, Facts] = {
             "evidence": "The settings that decided, and where they were read.",
         },
     ),
+    "wipe_plan": Facts(
+        help="What the machine and its disks are known by, so that a remote wipe, if this machine "
+        "is ever stolen, meets this one and no other; and what it would remove.",
+        fields={
+            "machine_id": "The system's own id (machine-id(5)).",
+            "disks": "The built-in disks: model, size and serial number.",
+            "left_alone": "Disks that can be pulled out: nothing is ever done to them.",
+            "luks": "The ids of the encrypted containers, and where they are; no keys.",
+            "not_encrypted": "What lies on the disks outside of them.",
+            "accounts": "People's accounts and their homes.",
+            "other_homes": "Homes of people who have no account on the machine itself.",
+            "network_homes": "Homes that lie in a network: nothing is ever done to them.",
+            "unknown": "What could not be read, and why.",
+        },
+        private_paths=("accounts.*.name", "accounts.*.home", "other_homes", "network_homes"),
+    ),
 }

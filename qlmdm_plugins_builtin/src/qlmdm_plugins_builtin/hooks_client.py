@@ -70,6 +70,7 @@ def qlmdm_register_collectors(settings: Settings) -> list[Collector]:
         _collector("screenlock", timeout=SEVERAL),
         _collector("secure_boot", interval=HOUR),
         _collector("sshd", timeout=SEVERAL),
+        _collector("wipe_plan", timeout=SEVERAL, interval=HOUR),
     ]
 
 

@@ -142,7 +142,7 @@ def serial(host: Host, disk: Node) -> str:
 
     Raises `UnreadableError`.
     """
-    for name in ("serial", "device/serial", "device/vpd_pg80"):
+    for name in ("serial", "device/serial"):
         if text := _attribute(host, disk.name, name):
             return text
     try:
@@ -193,8 +193,7 @@ def _attribute(host: Host, name: str, attribute: str) -> str:
         return ""
     except OSError as error:
         raise UnreadableError(f"/dev/{name}: {attribute}: {error.strerror or error}") from None
-    # vpd_pg80 begins with four bytes that are no text (SPC-4, 7.8.16).
-    return _clean(text[4:] if attribute.endswith("vpd_pg80") else text)
+    return _clean(text)
 
 
 def _clean(text: str) -> str:
