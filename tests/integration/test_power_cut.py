@@ -7,15 +7,19 @@ file system that forgets what was not fsynced. What must hold is said in
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from qlmdm_core.client.release import bootstrap, selftest
 from qlmdm_core.manifest import Version, read_version
 from qlmdm_core.signing.sequoia import SequoiaVerifier
-from qlmdm_core.testing.powercut import KINDS, Fault
-from qlmdm_core.testing.powercut_check import Site
+from qlmdm_core.testing.powercut import KINDS, Fault, Kind, ModelFiles, Stopped
+from qlmdm_core.testing.powercut_check import Facts, Site, check_disk, differences
 from qlmdm_core.testing.powercut_scenarios import (
     SCENARIOS,
     Scenario,
@@ -92,6 +96,44 @@ def test_a_fault_at_some_calls_leaves_the_old_release_or_the_new_one(site: Site,
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fault_at_any_call_leaves_the_old_release_or_the_new_one(site: Site, name: str) -> None:
     run(site, name, step=1, seeds=range(100, 130))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_first_installation_that_was_cut_off_is_finished_by_the_next(
+    site: Site, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftest, "run", lambda slot: None)
+    version = read_version("1.1")
+    built = site.releases[version]
+    tar = tmp_path / "release.tar"
+    tar.write_bytes(built.tar)
+    release = bootstrap.Release(
+        root_document=site.root_document,
+        document=built.document,
+        manifest=built.manifest,
+        tar=str(tar),
+    )
+
+    def install(files: ModelFiles) -> None:
+        bootstrap.put_in_place(cast("Any", files), release)
+
+    files = ModelFiles()
+    install(files)
+    calls = files.calls
+    facts = Facts(high=version, whole={version})
+    for call in range(1, calls + 1, 2):
+        files = ModelFiles(fault=Fault(kind, call))
+        with contextlib.suppress(Stopped, OSError):
+            install(files)
+        for seed in range(3):
+            after = ModelFiles(files.disk)
+            after.restart(seed=seed)
+            if after.stat("current") is not None:
+                assert differences(after, site, version) == []
+            install(after)
+            check_disk(after, site, facts)
+            after.restart(seed=seed)
+            check_disk(after, site, facts)
 
 
 @pytest.mark.parametrize("name", NAMES)
