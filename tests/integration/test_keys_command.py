@@ -27,6 +27,7 @@ from qlmdm_core.server import crypto, online_key
 from qlmdm_core.server.context import open_context
 from qlmdm_core.server.desk import Desk
 from qlmdm_core.server.keys_summary import summary
+from qlmdm_core.server.setup import Answers, set_up
 from qlmdm_core.server.trust_notes import trust_notes
 from qlmdm_core.signing import keys
 from qlmdm_core.store.open import open_store
@@ -180,6 +181,7 @@ def test_a_role_is_never_left_without_enough_keys(office: Office) -> None:
     for wrong in ("release=2", "release=0", "nobody=1", "release", "online=2"):
         assert office.run("policy", "--threshold", wrong, "--yes").status == 2
     assert office.run("policy", "--wipe-operators", "2", "--yes").status == 1
+    assert office.run("policy", "--wipe-operators", "0", "--yes").status == 2
     assert office.root.version == 1
 
 
@@ -548,6 +550,37 @@ def test_without_the_check_the_altered_draft_would_have_got_through(
     assert card.home.is_dir()
 
 
+def test_setting_up_again_with_other_keepers_waits_for_a_root_key_that_is_elsewhere(
+    office: Office, tmp_path: Path
+) -> None:
+    card = office.move_away("root", tmp_path)
+    keeper = Elsewhere(tmp_path / "keeper")
+    keeper.gpg("--passphrase", "", "--quick-generate-key", "carol <c@example.com>")
+    path = tmp_path / "keeper.asc"
+    path.write_text(keeper.gpg("--armor", "--export", "carol"))
+    answers = Answers(
+        url="https://qlmdm.example.com",
+        directory=str(office.server.folder / "server"),
+        keepers=(str(path),),
+    )
+
+    def set_up_again() -> str:
+        said: list[str] = []
+        set_up(
+            answers, office.server.settings_file, now=datetime.now(timezone.utc), say=said.append
+        )
+        return "\n".join(said)
+
+    assert "waits for signatures: qlmdm-keys sign root-2" in set_up_again()
+    assert "secret-keepers stay as they are: a draft root-2" in set_up_again()
+    said = office.do("sign", "--export", str(tmp_path / "out"))
+    assert "secret-keepers: + " in said
+    office.sign_elsewhere(card, tmp_path / "out")
+    (name,) = office.root.keepers
+    assert "secret-keeper" not in set_up_again(), "nothing is left to do"
+    assert f"keeper: {name}" in office.do("show", "keeper")
+
+
 def test_two_administrators_change_something_at_once(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -600,6 +633,20 @@ def test_a_draft_that_came_too_late_is_told_and_can_not_be_signed(
     office.server.store.put_draft(late)
     assert "was to follow root document 1, and the newest is 2" in office.do("drafts")
     assert office.run("sign", "root-2b", "--yes").status == 1
+
+
+def test_a_forged_name_of_a_draft_writes_no_file_elsewhere(office: Office, tmp_path: Path) -> None:
+    office.move_away("root", tmp_path)
+    office.do("renew", "--yes")
+    (draft,) = office.server.store.drafts()
+    office.server.store.drop_draft(draft.name)
+    office.server.store.put_draft(replace(draft, name="../evil", revision=0))
+    done = office.run("sign", "--export", str(tmp_path / "out"))
+    assert done.status == 1
+    assert not (tmp_path / "evil.json").exists()
+    office.do("list")
+    office.do("drafts")
+    office.do("discard", "../evil", "--yes")
 
 
 @pytest.mark.parametrize("stage", ["before", "after"])

@@ -232,6 +232,34 @@ def test_a_lower_threshold_in_the_database_does_not_lower_that_of_the_role(site:
         assert not desk.standing(replace(draft, attach=stored)).complete
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"role": "online"},
+        {"role": "operator"},
+        {"kind": "root"},
+        {"kind": "command"},
+        {"kind": "else"},
+        {"texts": (), "sigs": ()},
+        {"sigs": ()},
+        {"name": "../../etc/cron.d/x"},
+        {"name": "a/b"},
+        {"name": ""},
+        {"name": "x\x1b[2J"},
+    ],
+)
+def test_a_draft_that_nobody_here_would_have_stored_is_refused(
+    site: Site, changes: dict[str, Any]
+) -> None:
+    """As by somebody who broke into the database and has the online key."""
+    desk = site.desk(thresholds={"release": 3})
+    draft = draft_of(desk)
+    forged = replace(draft, **changes)
+    evil = tuple((site.ring.signers["online"].sign(b"one"),) for _ in forged.sigs)
+    with pytest.raises(TrustError):
+        desk.standing(replace(forged, sigs=evil))
+
+
 def test_two_who_sign_at_the_same_moment_both_count(site: Site) -> None:
     desk = site.desk(thresholds={"release": 3})
     draft = draft_of(desk, threshold=3, only=[site.name("release")])

@@ -185,7 +185,7 @@ class Desk:
 
     def published(self, draft: Draft) -> bytes | None:
         """The newest root document, if it is what a draft says: it was interrupted at its end."""
-        newest = self.store.root() if draft.kind == "root" else None
+        newest = self.store.root() if draft.kind == "root" and draft.texts else None
         if newest is None or rootdoc.parse(draft.texts[0]) != self.root:
             return None
         return newest.document

@@ -17,6 +17,7 @@ from qlmdm_core.server import crypto, root_changes
 from qlmdm_core.server.context import Context
 from qlmdm_core.server.desk import Desk, describe, matching
 from qlmdm_core.server.root_changes import Changes
+from qlmdm_core.server.tables import clean
 from qlmdm_core.signing import PublicKey, keys, packets
 from qlmdm_core.store import Store
 from qlmdm_core.store.outgoing import Draft
@@ -91,7 +92,7 @@ def say_waits(desk: Desk, draft: Draft) -> None:
 
 def say(line: str) -> None:
     """A line of what was done."""
-    print(line, flush=True)  # noqa: T201 - what the actions say
+    print(clean(line), flush=True)  # noqa: T201 - what the actions say
 
 
 def named_key(root: Root, name: str) -> tuple[PublicKey, list[str]]:

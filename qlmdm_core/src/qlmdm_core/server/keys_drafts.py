@@ -62,6 +62,7 @@ def _sign(args: argparse.Namespace, context: Context, now: datetime) -> int:
         draft = _the_draft(desk, args.name)
         if desk.published(draft):
             return _finish(desk, context, draft)
+        desk.standing(draft)  # what can't be completed is not worth looking at
         _say_summary(desk, draft)
         if args.export:
             return _export(args, desk, draft)

@@ -184,6 +184,8 @@ def _check_online_can_go(desk: Desk, key: PublicKey) -> None:
 
 
 def _policy(args: argparse.Namespace, context: Context, now: datetime) -> int:
+    if args.wipe_operators is not None and args.wipe_operators < 1:
+        raise UsageError("--wipe-operators: expected a number from 1")
     with open_desk(context, now) as desk:
         never = list(desk.root.never_wipe)
         for host in args.never_wipe:

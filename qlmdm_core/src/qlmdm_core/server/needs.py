@@ -7,6 +7,7 @@ changed in the database has lost its signatures, and a key that was revoked coun
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,11 @@ from qlmdm_core.rootdoc import Root
 from qlmdm_core.signedtext import SignedText
 from qlmdm_core.signing import PublicKey, Verifier
 from qlmdm_core.store.outgoing import Draft
+
+ROLES_OF_KINDS = {"root": "root", "release": "release", "command": "operator"}
+"""Whose keys sign what."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +58,10 @@ class Standing:
 
 def needs_of(draft: Draft, root: Root) -> list[Need]:
     """Whose signatures a draft needs. Raises `TrustError` if it can't be completed any more."""
+    _check_shape(draft)
     if draft.kind == "root":
         return _root_needs(draft, root)
-    role = root.roles.get(draft.role)
-    if role is None:
-        raise TrustError(f"root document {root.version} has no role {draft.role!r}")
+    role = root.roles[draft.role]
     public = root.public_keys(draft.role)
     wanted = max(role.threshold, _own_threshold(draft, root))
     if wanted > len(public):
@@ -112,6 +117,16 @@ def documents_of(draft: Draft, standing: Standing) -> list[bytes]:
         SignedText(text=text, sigs=tuple(sigs.values())).pack()
         for text, sigs in zip(draft.texts, standing.sigs, strict=True)
     ]
+
+
+def _check_shape(draft: Draft) -> None:
+    """It is what this program would have stored: names become file names, kinds choose keys."""
+    if not _NAME.match(draft.name):
+        raise TrustError(f"{draft.name[:100]!r} is no name of a draft")
+    if ROLES_OF_KINDS.get(draft.kind) != draft.role:
+        raise TrustError(f"{draft.name} is of kind {draft.kind!r}, signed by {draft.role!r}")
+    if not draft.texts or len(draft.texts) != len(draft.sigs):
+        raise TrustError(f"{draft.name} is damaged; drop it (qlmdm-keys discard)")
 
 
 def _own_threshold(draft: Draft, root: Root) -> int:
