@@ -71,6 +71,7 @@ def _noted(state: State) -> dict[str, JSON]:
 def _enrol(
     state: State, transport: Transport, identity: Identity, root: Root, keyring: str
 ) -> Identity:
+    root = rekeys.newest_root(state, transport, root)
     home = os.path.join(state.path, keyring)
     key = enrol.own_key(home, int(identity.key_days or 0))
     old_home = identities.gnupg_home(state, identity)

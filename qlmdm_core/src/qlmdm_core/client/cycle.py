@@ -76,10 +76,12 @@ def open_link(state: State, core: ClientSettings) -> Link:
         from qlmdm_core.client.copied import become_a_client
 
         identity = become_a_client(state, transport, identity, root)
+        root = identities.load_root(state)
     if identities.is_rekey_due(state, identity, datetime.now(timezone.utc)):
         from qlmdm_core.client import rekey
 
         identity = rekey.try_to(state, transport, identity, root)
+        root = identities.load_root(state)
     return Link(
         state,
         identity=identity,

@@ -11,6 +11,7 @@ its expiry is taken back in our own keyring; the server goes by the certificate 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
@@ -18,11 +19,11 @@ import time
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from qlmdm_core import envelope, rekeying
+from qlmdm_core import envelope, rekeying, rootdoc
 from qlmdm_core.api import JSON
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client.identity import Identity
-from qlmdm_core.client.link import CANT_ASK, load_link
+from qlmdm_core.client.link import CANT_ASK, MAX_ROOT_STEPS, load_link
 from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
 from qlmdm_core.envelope import Answer, Envelope
@@ -79,6 +80,7 @@ def rekey(state: State, transport: Transport, identity: Identity, root: Root) ->
     if noted is not None and noted.get("keyring") == identity.keyring:
         _tidy(state, identity)  # cut off when all but this was done
         return identity
+    root = newest_root(state, transport, root)
     key, keyring, days = _next_key(state, identity, noted)
     answer = _ask(state, transport, identity, root, key, keyring)
     if answer.status != envelope.OK:
@@ -102,6 +104,22 @@ def rekey(state: State, transport: Transport, identity: Identity, root: Root) ->
     identities.save_identity(state, renewed)  # from here on the new key is ours
     _tidy(state, renewed)
     return renewed
+
+
+def newest_root(state: State, transport: Transport, root: Root) -> Root:
+    """The newest root document that ours leads to: the answer may be signed by a newer key.
+
+    Without one that can be had and believed, the one we have.
+    """
+    verifier = identities.verifier()
+    with contextlib.suppress(TransportError, TrustError):
+        for _ in range(MAX_ROOT_STEPS):
+            got = transport.get(f"/qlmdm/v1/root/{root.version + 1}")
+            if got.status != 200:
+                break
+            root = rootdoc.advance(root, got.body, verifier)
+            state.write(identities.ROOT, got.body)
+    return root
 
 
 def _next_key(

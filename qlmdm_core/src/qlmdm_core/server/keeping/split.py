@@ -36,10 +36,15 @@ class Splitting:
     """The words for each keeper."""
 
 
-def split(home: str, role: str, keepers: int, threshold: int, now: datetime) -> Splitting:
-    """Split all secret keys in a role's home. Raises `KeyringError` and `UsageError`."""
+def split(
+    home: str, role: str, keepers: int, threshold: int, now: datetime, named: Sequence[str]
+) -> Splitting:
+    """Split the secret keys in a role's home that are `named` (by the root document).
+
+    Raises `KeyringError` and `UsageError`.
+    """
     words.check_numbers(keepers, threshold)
-    found = [key.fingerprint for key in keys.list_keys(home)]
+    found = [key.fingerprint for key in keys.list_keys(home) if key.fingerprint in named]
     if not found:
         raise KeyringError(
             f"{home}: there is no secret key of the role {role} here; it was moved away or is "

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from qlmdm_core import cli, rootdoc
 from qlmdm_core.errors import UsageError
+from qlmdm_core.rootdoc import Root
 from qlmdm_core.server import crypto
 from qlmdm_core.server.context import Context
 from qlmdm_core.server.keepers import read_keepers
@@ -74,7 +75,8 @@ def split(args: argparse.Namespace, context: Context, now: datetime) -> int:
         raise UsageError("--remove: the server signs each answer with the online key; it stays")
     to = read_keepers(args.to)
     home = crypto.role_home(context.settings, args.role)
-    made = splits.split(home, args.role, _keepers(args), args.threshold, now)
+    named = _root(context).roles[args.role].fingerprints
+    made = splits.split(home, args.role, _keepers(args), args.threshold, now, named)
     paths = splits.write(made, args.output, bundle_path(context, args.role), to)
     _tell(paths, made.bundle, bundle_path(context, args.role))
     if args.remove:
@@ -87,8 +89,7 @@ def split(args: argparse.Namespace, context: Context, now: datetime) -> int:
 def combine(args: argparse.Namespace, context: Context, now: datetime) -> int:  # noqa: ARG001
     """`qlmdm-keys combine`."""
     found = _bundle(args, context)
-    with context.store() as store:
-        root = crypto.newest_root(store, crypto.verifier_of(crypto.best_engine()))
+    root = _root(context)
     home = crypto.role_home(context.settings, args.role)
     for fingerprint in splits.combine(home, found, _shares(args.share, found), root):
         print(f"{home}: restored {fingerprint}")
@@ -119,6 +120,11 @@ ACTIONS: Mapping[str, Action] = {"split": split, "combine": combine, "reshare": 
 def bundle_path(context: Context, role: str) -> str:
     """Where the server keeps the split keys of a role."""
     return os.path.join(context.settings.keys, "split", f"{role}.json")
+
+
+def _root(context: Context) -> Root:
+    with context.store() as store:
+        return crypto.newest_root(store, crypto.verifier_of(crypto.best_engine()))
 
 
 def _keepers(args: argparse.Namespace) -> int:
