@@ -99,6 +99,8 @@ class Worker:
     def _do(self, command: Command, entry: Entry) -> Outcome:
         try:
             return self._by_kind(command, entry)
+        except SpoolError as error:
+            return Outcome(state="failed", result={"reason": str(error)})
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return Outcome(state="failed", result={"reason": f"{where}{error.strerror or error}"})
