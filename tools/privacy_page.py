@@ -51,8 +51,8 @@ what they say now. Nothing else is collected.
   can read.
 - Who the secret-keepers are is in the signed root document: `keepers` in the answers of
   `qlmdm-server-setup` names the files with their public keys, and a server that was broken into
-  can't name others. They read what was sealed by `gpg --decrypt`:
-  see [getting started](getting-started.md#secret-keepers).
+  can't name others. They read what was sealed by `qlmdm-clients reveal`, on their own machines:
+  see [secrets](secrets.md).
 """
 
 CLOSING = """\
