@@ -163,6 +163,8 @@ PASSES_EVERYWHERE = {
     "expiring-certificate",
     "extra-root-account",
     "not-reporting",
+    "pending-patches",
+    "release-behind",
     "secure-boot-disabled",
     "unwanted-package",
 }

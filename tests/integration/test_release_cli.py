@@ -17,13 +17,19 @@ import pytest
 
 from qlmdm_core.api import Alert
 from qlmdm_core.cli import run as run_command
+from qlmdm_core.server.audit.rules import rules
 from qlmdm_core.server.audit.run import Audit
 from qlmdm_core.server.releases import bootstrap, cli, progress, publish, rollout
 from qlmdm_core.server.releases.rollout import Growth, Rollout
+from qlmdm_core.server.settings import AuditSettings
+from qlmdm_core.store.open import open_store
+from qlmdm_core.store.outgoing import CommandPart, CommandRecord
 from qlmdm_core.testing.client import KeyPair, SimulatedClient, make_key_pair
 from qlmdm_core.testing.published import FILES, publish_release
 from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
 from qlmdm_core.testing.wheels import repack_all
+from qlmdm_plugins_builtin.checks import outgoing
+from qlmdm_plugins_builtin.policy import Policy
 
 
 @pytest.fixture(scope="module")
@@ -244,8 +250,6 @@ def test_the_audit_lets_a_roll_out_grow_and_tells_that_one_stopped(
     report(client, "1.1")
 
     def audit(now: datetime) -> list[str]:
-        from qlmdm_core.store.open import open_store
-
         told: list[Alert] = []
         made = Audit(
             open_store=lambda: open_store(server.settings.store),
@@ -269,6 +273,55 @@ def test_the_audit_lets_a_roll_out_grow_and_tells_that_one_stopped(
     assert "stopped" in note
     assert "qlmdm-client-release show 1.1" in note
     assert percent() == 10.001
+
+
+def test_the_audit_tells_who_does_not_take_a_release_and_who_does_not_act_on_commands(
+    server: SimulatedServer, pairs: list[KeyPair]
+) -> None:
+    client = client_of(server, pairs[0])
+    publish_release(server)
+    report(client, "1.1")
+    now = server.clock()
+    assert verdicts(server, now) == {}
+    publish_release(server, {**FILES, "lib/b.py": b""})
+    queue_command(server, str(client.cid), now)
+    assert verdicts(server, now + timedelta(days=2)) == {}
+    found = verdicts(server, now + timedelta(days=3, hours=1))
+    assert set(found) == {"release-behind", "pending-patches"}
+    assert "runs release 1.1 and does not take 1.2" in found["release-behind"]
+    assert "true (pending)" in found["pending-patches"]
+    # Neither changes a value of the client: time, and what was given, are enough.
+    server.store.cancel_command("c" * 32, now + timedelta(days=4))
+    publish.change(server.store, publish.find(server.store, "1.2"), status="withdrawn")
+    assert verdicts(server, now + timedelta(days=4)) == {}
+
+
+def queue_command(server: SimulatedServer, cid: str, now: datetime) -> None:
+    command = CommandRecord(
+        command_id="c" * 32,
+        kind="script",
+        summary="true",
+        created_at=now,
+        created_by="ada",
+        not_before=now,
+        expires_at=now + timedelta(days=20),
+        hosts=1,
+    )
+    part = CommandPart(part=0, document=b"{}", hosts=(cid,))
+    assert server.store.put_command(command, [part])
+
+
+def verdicts(server: SimulatedServer, now: datetime) -> dict[str, str]:
+    made = rules([("builtin", check) for check in outgoing.checks(Policy())], AuditSettings(), "x")
+    audit = Audit(
+        open_store=lambda: open_store(server.settings.store),
+        rules=made,
+        notifiers=(),
+        unknown_grace_period=86400.0,
+        processes=1,
+    )
+    audit.run(now, None)
+    return {verdict.check: verdict.message for verdict in server.store.verdicts()}
 
 
 # --- new machines -------------------------------------------------------------------------------

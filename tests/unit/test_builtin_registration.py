@@ -103,6 +103,8 @@ def test_the_checks_of_the_fleet_and_of_updates_are_there() -> None:
         "collector-failing",
         "deprecated-port",
         "duplicate-identity",
+        "release-behind",
+        "pending-patches",
         "os-update-available",
         "os-security-patches-available",
         "reboot-required",

@@ -25,6 +25,18 @@ class Policy:
         "days covers a weekend.",
         minimum=600.0,
     )
+    release_behind_after: Duration = setting(
+        Duration(3 * DAY),
+        "A client that does not run the release which it has been offered for this long fails "
+        "release-behind.",
+        minimum=600.0,
+    )
+    commands_pending_after: Duration = setting(
+        Duration(3 * DAY),
+        "A client that has not carried out a command for this long fails pending-patches. "
+        "Commands of less than a day are not looked at.",
+        minimum=DAY,
+    )
     screenlock_max_delay: Duration = setting(
         Duration(900.0),
         "The longest time without input after which a screen must be locked.",

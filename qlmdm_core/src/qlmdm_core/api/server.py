@@ -29,6 +29,12 @@ class ClientView:
     release: str | None = None
     """The client release it runs, "EPOCH.NUMBER"; None: not installed from a release."""
     pending_commands: tuple[Mapping[str, JSON], ...] = ()
+    """What was queued for it and is not over, once any command is old: `id`, `kind`, `summary`,
+    `state`, `since` (ISO 8601)."""
+    release_due: str | None = None
+    """A newer release that it is offered and does not run; None: there is none."""
+    release_due_at: datetime | None = None
+    """Since when it is offered that one."""
     flags: Mapping[str, JSON] = field(default_factory=dict)
     """Marks that the server set, such as "duplicate_identity" or "deprecated_url"."""
 

@@ -45,10 +45,12 @@ class Judge:
     plugin that can't be loaded just now, and what it found must not vanish for that."""
     watch: Callable[[int], None]
     """Called with the number of each rule before its check is asked; see `workers`."""
+    complete: Callable[[ClientView], ClientView] = lambda view: view
+    """Adds what only the store knows; see `outgoing`."""
 
     def judge(self, target: AuditTarget, now: datetime) -> Judgement:
         """What to write about this client (nothing much, if nothing changed)."""
-        view = client_view(target)
+        view = self.complete(client_view(target))
         before = {record.check: record for record in target.verdicts}
         records: list[VerdictRecord] = []
         stale, rejudge_at = self._stale(view, now)

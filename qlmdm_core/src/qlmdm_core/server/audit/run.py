@@ -13,6 +13,7 @@ from qlmdm_core.api import Alert, Notifier
 from qlmdm_core.errors import BusyError
 from qlmdm_core.server.audit import alerts as say
 from qlmdm_core.server.audit.judge import BROKEN_SECONDS
+from qlmdm_core.server.audit.outgoing import MARK, read_outgoing
 from qlmdm_core.server.audit.rules import Rule, version
 from qlmdm_core.server.audit.workers import Fleet, Tally, judge_fleet
 from qlmdm_core.server.lookup import every_issue
@@ -109,17 +110,20 @@ class Audit:
     ) -> Tally:
         wanted = version(self.rules, self.unknown_grace_period, self.value_max_age)
         new_rules = store.meta(RULES_VERSION) != wanted
+        given = read_outgoing(store, now)
+        new_given = store.meta(MARK) != given.mark
         fleet = Fleet(
             open_store=self.open_store,
             rules=self.rules,
             unknown_grace_period=self.unknown_grace_period,
             value_max_age=self.value_max_age,
             now=now,
-            everything=everything or new_rules or only is not None,
+            everything=everything or new_rules or new_given or only is not None,
             only=only,
             patience=self.patience,
             broken=_still_broken(store, wanted, now),
             disabled=self.disabled,
+            outgoing=given,
             renew=lambda: _keep(lease),
         )
         if not fleet.everything:
@@ -131,6 +135,8 @@ class Audit:
             tally = judge_fleet(fleet, self.processes)
         if new_rules and only is None:
             store.set_meta(RULES_VERSION, wanted)
+        if new_given and only is None:
+            store.set_meta(MARK, given.mark)
         _remember_broken(store, wanted, fleet.broken, tally.broken, now)
         return tally
 

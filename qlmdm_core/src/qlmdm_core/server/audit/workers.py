@@ -18,9 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from qlmdm_core.api import ClientView
 from qlmdm_core.errors import QlmdmError, StoreUnavailableError
 from qlmdm_core.server.audit import children
 from qlmdm_core.server.audit.judge import Judge
+from qlmdm_core.server.audit.outgoing import Outgoing
 from qlmdm_core.server.audit.rules import Rule
 from qlmdm_core.store import Store
 
@@ -52,6 +54,8 @@ class Fleet:
     """Checks that are not to be asked, and why."""
     disabled: frozenset[str] | None = None
     """See `judge.Judge`."""
+    outgoing: Outgoing = Outgoing()
+    """What clients were given and should have by now."""
     renew: Callable[[], None] = lambda: None
     """Called every few seconds while judging goes on."""
 
@@ -168,6 +172,9 @@ def _work(
     def watch(number: int) -> None:
         asked[0:2] = numbers[number]
 
+    def complete(view: ClientView) -> ClientView:
+        return fleet.outgoing.added_to(view, store, fleet.now)
+
     numbers = [struct.pack("H", number) for number in range(len(fleet.rules))]
     judge = Judge(
         rules=fleet.rules,
@@ -176,6 +183,7 @@ def _work(
         broken=broken,
         disabled=fleet.disabled,
         watch=watch,
+        complete=complete,
     )
     tell: Callable[[str, int, str], int] = lambda kind, count, text: os.write(  # noqa: E731
         pipe, f"{kind} {count} {text}\n".encode()
