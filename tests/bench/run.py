@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import audit
 import client
+import commands
 import hostile
 import server
 from figures import table
@@ -26,6 +27,7 @@ SECTIONS = {
     "server": server.figures,
     "hostile": hostile.figures,
     "audit": audit.figures,
+    "commands": commands.figures,
 }
 
 
