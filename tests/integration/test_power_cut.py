@@ -23,8 +23,8 @@ from qlmdm_core.testing.powercut_check import Facts, Site, check_disk, differenc
 from qlmdm_core.testing.powercut_scenarios import (
     SCENARIOS,
     Scenario,
-    count_calls,
     prepare,
+    record_calls,
     try_fault,
     try_twice,
 )
@@ -73,13 +73,13 @@ def test_a_power_cut_after_any_call_leaves_the_old_release_or_the_new_one(
     site: Site, name: str
 ) -> None:
     scenario = named(name)
-    assert count_calls(site, scenario, prepare(site, scenario), seeds=5) > 40
+    assert len(record_calls(site, scenario, prepare(site, scenario), seeds=5)) > 40
 
 
 def run(site: Site, name: str, step: int, seeds: range) -> None:
     scenario = named(name)
     start = prepare(site, scenario)
-    calls = count_calls(site, scenario, start, seeds=0)
+    calls = len(record_calls(site, scenario, start, seeds=0))
     for n, kind in enumerate(KINDS):
         for call in range(1 + n % step, calls + 1, step):
             try_fault(site, scenario, start, Fault(kind, call), [s + call for s in seeds])
@@ -89,6 +89,17 @@ def run(site: Site, name: str, step: int, seeds: range) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fault_at_some_calls_leaves_the_old_release_or_the_new_one(site: Site, name: str) -> None:
     run(site, name, step=17, seeds=range(2))
+
+
+def test_a_kill_after_a_rename_and_a_power_cut_later(site: Site) -> None:
+    """Whoever goes on after the kill may not rely on a name that nobody made durable."""
+    scenario = named("update")
+    start = prepare(site, scenario)
+    calls = record_calls(site, scenario, start, seeds=0)
+    renames = [n for n, call in enumerate(calls, 1) if call.startswith("rename slots/")]
+    assert renames
+    for call in renames:
+        try_fault(site, scenario, start, Fault("kill", call + 1), range(2))
 
 
 @pytest.mark.slow

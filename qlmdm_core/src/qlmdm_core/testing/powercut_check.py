@@ -43,6 +43,8 @@ class Facts:
     """How often a release on trial was started; what proved nothing not counted."""
     committed: Version | None = None
     committed_launcher: Version | None = None
+    before: dict[Version, Version] = field(default_factory=dict)
+    """What ran when a release was put on trial: what is gone back to once it is committed."""
     whole: set[Version] = field(default_factory=set)
     """Slots that are there, whole, until they are cleaned up."""
     spoilt: set[Version] = field(default_factory=set)
@@ -78,6 +80,8 @@ def check_disk(files: ModelFiles, site: Site, facts: Facts) -> None:
         _hold(
             on_trial is None or on_trial.slot > facts.committed, f"on trial once more: {on_trial}"
         )
+    if on_trial is None and current in facts.before:
+        _hold(previous == facts.before[current], f"{previous} was not what ran before {current}")
     if on_trial is not None:
         _hold(on_trial.previous is not None, "nothing to go back to")
         starts = facts.starts.get(on_trial.slot, 0)

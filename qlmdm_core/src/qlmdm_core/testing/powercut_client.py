@@ -204,6 +204,7 @@ class _Updater(Updater):
         )
         client.install(offer.version)
         client.facts.starts.pop(offer.version, None)
+        client.facts.before[offer.version] = running
         trial.arm(client.files, offer.version, running)
         client.facts.high = offer.version
 

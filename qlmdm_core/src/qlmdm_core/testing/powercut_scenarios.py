@@ -147,15 +147,15 @@ def prepare(site: Site, scenario: Scenario) -> Start:
     return Start(disk=files.disk, facts=facts)
 
 
-def count_calls(site: Site, scenario: Scenario, start: Start, seeds: int) -> int:
-    """How many calls write when nothing goes wrong, and the end is reached.
+def record_calls(site: Site, scenario: Scenario, start: Start, seeds: int) -> list[str]:
+    """The calls that write when nothing goes wrong, and the end is reached.
 
     After each of them it is looked at what so many power cuts would leave.
     """
     client = _client(site, scenario, start, None)
     _cut_everywhere(client, scenario.name, seeds)
     scenario.act(client)
-    calls = client.files.calls
+    calls = client.files.log[:]
     check_disk(client.files, site, client.facts)
     _reach_the_newest(client, scenario)
     return calls
