@@ -15,6 +15,7 @@ import pytest
 
 from qlmdm_core import rootdoc
 from qlmdm_core import settings as settings_files
+from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.errors import KeyringError, NotSetUpError, SettingsError, StoreCorruptError
 from qlmdm_core.server import crypto
 from qlmdm_core.server.context import open_context
@@ -298,3 +299,15 @@ def test_a_place_that_can_not_be_written(tmp_path: Path) -> None:
         set_up(answers, str(tmp_path / "s.yml"), now=NOW, say=lambda _: None)
     with pytest.raises(SettingsError, match="can't be written"):
         set_up(answers, str(tmp_path / "file/s.yml"), now=NOW, say=lambda _: None)
+
+
+def test_what_releases_ship_to_clients_is_ready_to_be_changed(tmp_path: Path) -> None:
+    prepare_server(tmp_path)
+    shipped = tmp_path / "client" / "settings.yml"
+    assert settings_files.load(str(shipped), ClientSettings).core.server_url == (
+        "https://qlmdm.example.com"
+    )
+    assert (tmp_path / "client" / "commands").is_dir()
+    shipped.write_text("server_url: https://new.example.com\n")
+    prepare_server(tmp_path)
+    assert "new.example.com" in shipped.read_text()  # what somebody wrote stays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
@@ -224,3 +225,17 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if not self.url.startswith(("https://", "http://")):
             raise ValueError("url: expected a URL that starts with https:// or http://")
+
+
+def shipped_settings(settings: ServerSettings, settings_file: str) -> str:
+    """The file with the clients' settings that a release ships."""
+    return settings.release.settings or _beside(settings_file, "settings.yml")
+
+
+def shipped_commands(settings: ServerSettings, settings_file: str) -> str:
+    """The folder with the scripts that a release ships."""
+    return settings.release.commands or _beside(settings_file, "commands")
+
+
+def _beside(settings_file: str, name: str) -> str:
+    return os.path.join(os.path.dirname(os.path.abspath(settings_file)), "client", name)

@@ -16,6 +16,7 @@ from typing import Any
 
 from qlmdm_core import rootdoc
 from qlmdm_core import settings as settings_files
+from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.errors import BusyError, KeyringError, SettingsError
 from qlmdm_core.rootdoc import Role, Root
 from qlmdm_core.server import crypto, root_changes
@@ -24,7 +25,7 @@ from qlmdm_core.server.desk import Desk
 from qlmdm_core.server.keepers import read_keepers
 from qlmdm_core.server.private_files import private_umask, write_new
 from qlmdm_core.server.root_changes import Changes
-from qlmdm_core.server.settings import ServerSettings
+from qlmdm_core.server.settings import ServerSettings, shipped_commands, shipped_settings
 from qlmdm_core.settings import setting
 from qlmdm_core.settings_template import template
 from qlmdm_core.signedtext import SignedText
@@ -39,6 +40,10 @@ from qlmdm_core.units import Duration, parse_duration
 _HEADING = (
     "Settings of the qlmdm server, written by qlmdm-server-setup. Change what you like; "
     "docs/settings.md explains every key. Restart qlmdm-server afterwards."
+)
+_CLIENT_HEADING = (
+    "Settings of the clients, written by qlmdm-server-setup. They reach clients with the next "
+    "release: qlmdm-client-release build. docs/settings.md explains every key."
 )
 
 
@@ -100,6 +105,7 @@ def set_up(
     with private_umask():
         _settings_file(answers, settings_file, say)
         settings = load_private(settings_file).core
+        _for_clients(settings, settings_file, say)
         store = open_store(settings.store)
         try:
             for line in store.setup():
@@ -133,6 +139,20 @@ def _settings_file(answers: Answers, path: str, say: Callable[[str], None]) -> N
         os.makedirs(answers.directory, mode=0o700, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"{answers.directory}: {error.strerror}", key="directory") from None
+
+
+def _for_clients(settings: ServerSettings, path: str, say: Callable[[str], None]) -> None:
+    """What releases ship beside the code: the clients' settings, and scripts that run once."""
+    shipped = shipped_settings(settings, path)
+    if not os.path.exists(shipped):
+        text = template(ClientSettings, {"server_url": settings.url}, _CLIENT_HEADING)
+        write_new(shipped, text)
+        say(f"settings of clients: wrote {shipped}")
+    scripts = shipped_commands(settings, path)
+    try:
+        os.makedirs(scripts, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{scripts}: {error.strerror}", key="release.commands") from None
 
 
 def _tell_differences(values: Mapping[str, Any], path: str, say: Callable[[str], None]) -> None:

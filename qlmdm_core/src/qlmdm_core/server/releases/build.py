@@ -27,7 +27,7 @@ from qlmdm_core.server.releases import sources, tree, ustar
 from qlmdm_core.server.releases.pip import Pip
 from qlmdm_core.server.releases.resolve import PYTHONS, resolve
 from qlmdm_core.server.releases.tree import Tree
-from qlmdm_core.server.settings import ServerSettings
+from qlmdm_core.server.settings import ServerSettings, shipped_commands, shipped_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def build(
     grown.add("settings.yml", text.encode("utf-8"), "the clients' settings")
     commands = settings.release.commands
     tree.add_commands(
-        grown, commands or _beside(settings_file, "commands"), required=commands is not None
+        grown, shipped_commands(settings, settings_file), required=commands is not None
     )
     distributions = {wheel.name: wheel.version for wheel in wheels}
     plan = {"server_id": server_id, "distributions": distributions, "settings": text}
@@ -128,13 +128,9 @@ def manifest_of(
 # --- settings and plugins ---------------------------------------------------------------------
 
 
-def _beside(settings_file: str, name: str) -> str:
-    return os.path.join(os.path.dirname(os.path.abspath(settings_file)), "client", name)
-
-
 def _client_settings(settings: ServerSettings, settings_file: str) -> str:
     """The text of the clients' settings, read as a client would. Raises `SettingsError`."""
-    path = settings.release.settings or _beside(settings_file, "settings.yml")
+    path = shipped_settings(settings, settings_file)
     data = tree.read_settings(path)
     loaded = settings_files.load(path, ClientSettings)
     text = data.decode("utf-8-sig")
