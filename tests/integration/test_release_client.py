@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -458,6 +458,32 @@ def test_a_release_that_may_not_be_installed_is_not_fetched(
     assert f"/qlmdm/v1/blob/{built.manifest.tar_sha256}" not in client.wire.requests
 
 
+def test_a_clock_set_back_makes_no_expired_release_fresh(client: Machine) -> None:
+    """Time is the later of the clock and the highest that a signed answer named."""
+    client.cron("--now")
+    link = client.json("link.json")
+    ahead = datetime.now(timezone.utc).timestamp() + 200 * 86400
+    (client.state / "link.json").write_text(json.dumps({**link, "server_at": ahead}))
+    client.shop.put(client.build("1.2"))
+    _, said = client.cron("--now")
+    assert "release 1.2 expired on" in said
+    assert client.current == "slots/1.1"
+
+
+def test_an_expired_root_document_stops_releases_and_not_reports(client: Machine) -> None:
+    client.cron("--now")
+    link = client.json("link.json")
+    ahead = client.root.expires_at.timestamp() + 1
+    (client.state / "link.json").write_text(json.dumps({**link, "server_at": ahead}))
+    far = client.root.expires_at + timedelta(days=90)
+    client.shop.put(client.build("1.2", expires_at=far))
+    status, said = client.cron("--now")
+    assert status == 0
+    assert "root document 1 has expired; no release is installed" in said
+    assert client.current == "slots/1.1"
+    assert client.report()["site"]["value"] == {"state": "1.1"}
+
+
 def test_an_older_release_is_not_even_looked_at(client: Machine) -> None:
     client.shop.put(client.build("1.5"))
     client.cron()
@@ -620,9 +646,34 @@ def test_qlmdm_verify_names_what_differs(client: Machine) -> None:
 def test_client_setup_may_be_run_again(client: Machine) -> None:
     status, said = client.bootstrap(client.build("1.1"))
     assert status == 0, said
-    assert "installed already" in said
+    assert "release 1.1 is installed in" in said
     assert "enrolled already" in said
     assert sorted(path.name for path in (client.folder / "bin").iterdir())[0].startswith("qlmdm-")
+
+
+def test_client_setup_goes_on_where_it_was_cut_off(machine: Machine) -> None:
+    """And mends what is not whole any more."""
+    built = machine.build("1.1")
+    token = str(machine.server.invite(uses=3))
+    machine.wire.meddle = lambda path, body: ("503 Service Unavailable", b"")
+    status, _ = machine.bootstrap(built, token=token)
+    assert status == 3
+    machine.wire.meddle = None
+    (machine.state / "current").unlink()
+    assert machine.bootstrap(built, token=token)[0] == 0
+    assert machine.cron("--now") == (0, "")
+    (machine.state / "launcher").unlink()
+    tamper(machine, "1.1")
+    status, said = machine.bootstrap(built, token=token)
+    assert status == 0, said
+    assert machine.cron("--now") == (0, "")
+
+
+def test_what_starts_a_client_can_be_taken_away_again(client: Machine) -> None:
+    status, said = client.bootstrap(client.build("1.1"), "--uninstall", "--etc", str(client.folder))
+    assert status == 0, said
+    assert list((client.folder / "bin").iterdir()) == []
+    assert (client.state / "identity.json").exists()
 
 
 def test_a_newer_bootstrap_on_a_client_is_tried_like_any_release(client: Machine) -> None:

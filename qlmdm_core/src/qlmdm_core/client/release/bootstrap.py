@@ -106,14 +106,14 @@ def put_in_place(files: RealFiles, release: Release) -> str:
     """
     manifest, version = release.manifest, release.manifest.version
     state, current = layout.read_release(files), layout.current(files)
-    if current == version and launchers.pointed(files) is not None:
-        return f"release {version} is installed already"
     if layout.read_trial(files) is not None:
         raise UsageError("another release is on trial; run this again when that is over")
     enrolled = files.stat("identity.json") is not None and current is not None
-    if state.is_bad(version) or (enrolled and state.high is not None and version <= state.high):
+    again = current == version
+    known = enrolled and not again and state.high is not None and version <= state.high
+    if state.is_bad(version) or known:
         raise TrustError(f"release {version} is not newer than {state.high}, which ran here")
-    with open(release.tar, "rb") as tar:
+    with open(release.tar, "rb") as tar:  # nothing is written if it is there, and whole
         install.install(
             files,
             manifest=manifest,
@@ -122,11 +122,12 @@ def put_in_place(files: RealFiles, release: Release) -> str:
             tar=tar,
         )
     selftest.run(os.path.join(files.root, layout.slot_path(version)))
-    if enrolled and current is not None:
+    if enrolled and current is not None and not again:
         trial.arm(files, version, current)
         return f"release {version} is installed, and will be tried"
-    launchers.install(files, manifest)
-    layout.point(files, layout.LAUNCHER, layout.LAUNCHERS, version)
+    if launchers.pointed(files) is None or not enrolled:
+        launchers.install(files, manifest)
+        layout.point(files, layout.LAUNCHER, layout.LAUNCHERS, version)
     layout.write_release(files, replace(state, high=max(version, state.high or version)))
     layout.point(files, layout.CURRENT, layout.SLOTS, version)
     return f"release {version} is installed in {files.root}"

@@ -8,6 +8,7 @@ nothing runs, and cron mails why.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -80,7 +81,12 @@ class Supervisor:
         if os.environ.get("QLMDM_LAUNCHER_TRIAL"):
             return True
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._lock = os.open(os.path.join(self._files.root, LOCK), flags, 0o600)
+        try:
+            self._lock = os.open(os.path.join(self._files.root, LOCK), flags, 0o600)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return True  # a lock that can't be made is nobody's: the disk is full
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
