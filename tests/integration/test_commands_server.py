@@ -17,6 +17,7 @@ from qlmdm_core import commanddoc, signedtext
 from qlmdm_core.envelope import Answer
 from qlmdm_core.errors import BusyError, TrustError
 from qlmdm_core.server.commands import ack, delivery, making, payload, publish
+from qlmdm_core.server.context import open_context
 from qlmdm_core.server.desk import Completed, Desk
 from qlmdm_core.store.outgoing import CommandRecord
 from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient, make_key_pair, said
@@ -319,3 +320,34 @@ def test_a_command_is_queued_once(server: SimulatedServer, clients: list[Simulat
     publish.publish(server.store, documents, attach={}, now=server.clock())
     with pytest.raises(BusyError, match="queued already"):
         publish.publish(server.store, documents, attach={}, now=server.clock())
+
+
+def test_a_command_whose_operator_is_elsewhere_waits_as_a_draft_and_is_queued_once_signed(
+    server: SimulatedServer, clients: list[SimulatedClient]
+) -> None:
+    made = order(server, clients[0].cid)
+    home = Path(server.settings.keys) / "operator"
+    elsewhere = home.with_name("elsewhere")
+    home.rename(elsewhere)
+    desk = Desk(server.settings, server.store, server.crypto.verifier, now=server.clock())
+    draft = desk.sign(
+        name=made.name,
+        kind="command",
+        role="operator",
+        texts=made.texts(),
+        attach=made.attach("alice"),
+        created_by="alice",
+    )
+    assert not isinstance(draft, Completed)
+    assert given(clients[0]) == []
+    elsewhere.rename(home)
+    desk = Desk(server.settings, server.store, server.crypto.verifier, now=server.clock())
+    signed = desk.sign_draft(draft)
+    for _ in range(2):  # finishing again changes nothing
+        lines = desk.finish(open_context(server.settings_file), signed)
+        assert lines == [f"command {made.command.id} is queued for 1 client"]
+    found = server.store.command(made.command.id)
+    assert found is not None
+    assert (found.summary, found.created_by) == ("a script", "alice")
+    server.clock.forward(seconds=2)
+    assert given(clients[0]) == [made.command.id]
