@@ -335,6 +335,7 @@ def test_what_is_collected_while_it_waits_is_kept(
         with open_link(state, core) as link:
             result = submit(link, spool)
             assert (result.sent, result.left, result.retry_after) == (0, 1, 300)
+            assert f"qlmdm-clients approve {made.cid}" in result.problem
         server.store.set_client(made.cid, status="active")
         with open_link(state, core) as link:
             assert submit(link, spool).sent == 1

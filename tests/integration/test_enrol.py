@@ -417,7 +417,7 @@ def test_not_ready_without_its_database(
 def test_other_addresses_and_methods(server: SimulatedServer) -> None:
     assert server.send("GET", "/", b"", {}).status == 404
     assert server.send("GET", envelope.SUBMIT, b"", {}).status == 405
-    assert server.send("POST", "/qlmdm/v1/acknowledge_patch", b"", {}).status == 404
+    assert server.send("POST", "/qlmdm/v1/nothing", b"", {}).status == 404
 
 
 def test_a_bug_is_a_500_without_details(

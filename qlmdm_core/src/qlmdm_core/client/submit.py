@@ -78,6 +78,9 @@ def _submit_one(link: Link, spool: Spool, entry: Entry, result: Submitted) -> bo
     result.problem = f"the server answered {answer.status!r}" + (
         f": {answer.reason}" if answer.reason else ""
     )
+    if answer.status == envelope.PENDING:
+        result.problem = "an administrator must approve this client: qlmdm-clients approve "
+        result.problem += link.cid
     result.retry_after = answer.retry_after or 0.0
     return False
 
