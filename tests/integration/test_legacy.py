@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from qlmdm_core import envelope
 from qlmdm_core.errors import SettingsError
-from qlmdm_core.server import legacy
+from qlmdm_core.server import clients_cli, legacy
 from qlmdm_core.server.limits import Buckets
 from qlmdm_core.server.settings import LegacySettings
 from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient, make_key_pair, multipart
@@ -178,3 +179,21 @@ def test_a_key_that_can_not_be_read_is_named(
         path.write_text(text)
     with pytest.raises(SettingsError, match=f"legacy.public_key: .*{message}"):
         legacy.read_shared_key(LegacySettings(public_key=str(path), until="2027-01-01"))
+
+
+def test_the_list_says_what_it_is_worth(
+    server: SimulatedServer,
+    shared: KeyPair,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    post(server, shared, {**REPORT, "hostname": "old\x1b[2J7"})
+    monkeypatch.setenv("QLMDM_SETTINGS", server.settings_file)
+    monkeypatch.setattr(sys, "argv", ["qlmdm-clients", "list", "--unattributed"])
+    assert clients_cli.main() == 0
+    out = capsys.readouterr().out
+    assert "a key that many machines share" in out
+    assert "old·[2J7" in out
+    monkeypatch.setattr(sys, "argv", ["qlmdm-clients", "list"])
+    assert clients_cli.main() == 0
+    assert "no clients yet" in capsys.readouterr().out

@@ -58,9 +58,7 @@ def _list_unattributed(store: Store, args: argparse.Namespace, now: datetime) ->
             shown = {"hostname": report.hostname, "received_at": report.received_at.isoformat()}
             print(json.dumps({**shown, "report": json.loads(report.report)}))
         return 0
-    print(
-        "unattributed: signed by a key that many machines share: any of them said it"
-    )
+    print("unattributed: signed by a key that many machines share: any of them said it")
     rows = [
         [report.hostname, ago(report.received_at, now), f"{len(report.report)} bytes"]
         for report in reports
