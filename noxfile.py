@@ -101,6 +101,21 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Everything that reads foreign bytes, 20 seconds each: `-- --seconds 300 tar manifest`.
+
+    atheris leads the way where it has a wheel (for Linux on x86-64, each Python of ours has one);
+    elsewhere hypothesis draws for as long, by the same strategies.
+    """
+    install(session, *TEST_TOOLS, projects=True)
+    session.run(
+        *("python", "-m", "pip", "install", "-q", "--only-binary=:all:", "atheris>=2.3"),
+        success_codes=[0, 1],  # there is none for this Python: hypothesis does it
+    )
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Speed and memory, as ratios within one run, against the budgets in docs/performance.md."""
     install(session, *TEST_TOOLS, projects=True)

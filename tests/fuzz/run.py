@@ -10,6 +10,7 @@ time is over. Input that broke something is written to `.fuzz/`, for a test to b
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 FOUND = HERE.parents[1] / ".fuzz"
@@ -56,7 +58,7 @@ def _fuzz(name: str, seconds: int) -> bool:
 def _child(name: str, seconds: int) -> int:
     sys.path.insert(0, str(HERE))
     try:
-        import atheris
+        atheris: Any = importlib.import_module("atheris")
     except ImportError:
         print(f"no atheris for Python {sys.version_info[0]}.{sys.version_info[1]}: hypothesis")
         return _by_hypothesis(name, seconds)
@@ -91,7 +93,7 @@ def _child(name: str, seconds: int) -> int:
     return 0
 
 
-def _property(target, examples):  # type: ignore[no-untyped-def]
+def _property(target: Any, examples: int) -> Any:
     from hypothesis import HealthCheck, given, settings
 
     @settings(

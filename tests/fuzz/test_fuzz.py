@@ -50,6 +50,28 @@ def test_any_bytes_are_a_value_or_an_error_of_ours(
     check()
 
 
+WORST = {
+    "brackets": b"[" * 60_000,
+    "objects": b'{"a":' * 10_000,
+    "a number without end": b'{"kind":"x","issued_at":1' + b"0" * 400 + b',"expires_at":1}',
+    "digits": b"9" * 5_000,
+    "no text": b"\xff" * 100,
+    "nothing": b"",
+    "a lone surrogate": b'"\\ud800"',
+    "an alias of itself": b"&a [*a]",
+    "lists in lists": b"- " * 20_000,
+    "an object of Python": b"a: !!python/object/apply:os.system [x]",
+}
+
+
+@pytest.mark.parametrize("worst", WORST)
+def test_the_worst_texts_are_read_by_nobody(
+    worst: str, targets: dict[str, fuzz_targets.Target]
+) -> None:
+    for target in targets.values():
+        target.check(WORST[worst])
+
+
 def test_a_reader_that_raises_something_else_is_found(
     targets: dict[str, fuzz_targets.Target],
 ) -> None:

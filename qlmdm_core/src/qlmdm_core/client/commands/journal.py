@@ -116,7 +116,7 @@ class Journal:
                 issued_at=float(about["issued_at"]),
                 expires_at=float(about["expires_at"]),
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise SpoolError(f"{path}/about.json is damaged; look at it, then delete it") from None
 
     # --- a command begins -----------------------------------------------------------------------
@@ -190,7 +190,7 @@ class Journal:
             data = _read(entry.path, "stages")
         try:
             return [str(stage) for stage in json.loads(data or b"[]")]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return ["the note of its stages is damaged"]
 
     # --- a command ends -------------------------------------------------------------------------
@@ -209,7 +209,7 @@ class Journal:
         try:
             value = json.loads(data)
             return Outcome(state=str(value["state"]), result=dict(value["result"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return Outcome(state="indeterminate", result={"reason": "its outcome is damaged"})
 
     def told(self, entry: Entry) -> str | None:
