@@ -178,3 +178,15 @@ def test_a_lost_badge_is_an_issue_and_a_new_one_is_not(audit: Auditor) -> None:
     audit.fleet.report(cid, {"acme_badge": {"state": "present", "number": "4712"}})
     audit(checks=[CHECK])
     assert audit.fleet.store.issues(cid=cid) == []
+
+
+def test_each_release_brings_the_rules_about_badges() -> None:
+    assert b"front desk" in server.qlmdm_release_files()["acme/badge-rules.txt"]
+
+
+def test_a_release_without_acme_is_objected_to() -> None:
+    without = {"distributions": {"qlmdm-core": "1.0"}}
+    (objection,) = server.qlmdm_release_objections(without, "build")
+    assert "qlmdm-acme" in objection.reason
+    assert not server.qlmdm_release_objections({"distributions": {"qlmdm-acme": "1.0"}}, "build")
+    assert not server.qlmdm_release_objections(without, "another")

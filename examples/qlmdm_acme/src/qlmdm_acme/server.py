@@ -13,6 +13,7 @@ from qlmdm_core import (
     AuditCheck,
     ClientView,
     Notifier,
+    Objection,
     Route,
     Settings,
     SettingsSection,
@@ -90,3 +91,21 @@ def qlmdm_register_routes(services: Mapping[str, JSON]) -> list[Route]:
     from qlmdm_acme.lost import Lost
 
     return [Route(path="lost", resource=Lost(services["store"]))]
+
+
+RULES = b"""\
+Wear your badge where it can be seen. If you lose it, tell the front desk the same day.
+"""
+
+
+@hookimpl
+def qlmdm_release_files() -> dict[str, bytes]:
+    return {"acme/badge-rules.txt": RULES}
+
+
+@hookimpl
+def qlmdm_release_objections(release: Mapping[str, JSON], stage: str) -> list[Objection]:
+    # A release without what reads badges would make the whole fleet fail acme-badge-missing.
+    if stage == "build" and "qlmdm-acme" not in release["distributions"]:
+        return [Objection(reason="it does not bring qlmdm-acme, and ACME's machines need it")]
+    return []
