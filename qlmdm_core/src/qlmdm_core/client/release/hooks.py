@@ -169,6 +169,9 @@ class _Overseer:
                 elif event.kind == "ended":
                     verdicts.setdefault(name, f"its process {event.child.ending()}")
                 else:
+                    if event.kind == "broken":
+                        # What came with it, such as that it was asked, is lost.
+                        asked.add(name)
                     verdicts[name] = event.why or f"it took longer than {self._timeout:g} seconds"
                     self._family.kill(event.child)
         self._family.end()
