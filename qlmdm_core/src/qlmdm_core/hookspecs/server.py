@@ -106,7 +106,9 @@ def qlmdm_register_routes(services: Mapping[str, JSON]) -> Sequence[Route]:
 def qlmdm_release_files(plan: JSON) -> Mapping[str, bytes]:
     """Files that a plugin adds to a client release: relative path to content.
 
-    Fires once per `qlmdm-client-release build`. If it raises, no release is built.
+    Fires once per `qlmdm-client-release build`. `plan` has `server_id`, `distributions` (name to
+    version) and `settings` (the text of the clients' settings). The files lie below `files/` in
+    the release, which anybody may fetch. If it raises, no release is built.
 
     Example::
 
@@ -120,7 +122,9 @@ def qlmdm_release_files(plan: JSON) -> Mapping[str, bytes]:
 def qlmdm_release_objections(release: JSON, stage: str) -> Sequence[Objection]:
     """Reasons against a release: a plugin can veto one, never approve one.
 
-    Fires on the server at the stage "build". If it raises, that counts as an objection.
+    Fires on the server at the stage "build", before it is signed. `release` has `version`,
+    `tar_sha256`, `size` (bytes, unpacked), `distributions`, `machines`, `settings`, `files` (paths)
+    and `changes` since the last one. If it raises, that counts as an objection.
 
     Example::
 
