@@ -1,6 +1,6 @@
-"""The tests of a collector notice when its central condition is broken.
+"""The tests of a collector, and of what installs releases, notice when it is broken in the middle.
 
-Each YAML file here lists mutants of one collector: a text that occurs once in a source file,
+Each YAML file here lists mutants of one subject: a text that occurs once in a source file,
 what it becomes, and the tests that must then fail. A mutant that no test notices is a hole in
 the tests. The sources stay as they are: a mutant lives in a copy that is imported instead.
 """
@@ -20,7 +20,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent
-MUST_HAVE = {"firewall", "guest_session", "hd_encryption", "os_updates", "screenlock", "sshd"}
+MUST_HAVE = {
+    *("firewall", "guest_session", "hd_encryption", "os_updates", "screenlock", "sshd"),
+    "installer",
+}
 AT_LEAST = 3
 PASSED, FAILED = 0, 1
 """Exit statuses of pytest; the others say that tests could not even be run."""
@@ -72,7 +75,7 @@ def run_tests(copy: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess
     )
 
 
-def test_each_judged_collector_has_mutants() -> None:
+def test_each_subject_of_weight_has_mutants() -> None:
     counts = Counter(mutant.collector for mutant in mutants())
     assert {name: n for name in MUST_HAVE if (n := counts[name]) < AT_LEAST} == {}
 
@@ -84,6 +87,16 @@ def test_every_mutant_says_what_it_breaks() -> None:
         assert mutant.why.strip()
         assert mutant.was != mutant.becomes
         assert (ROOT / mutant.file).read_text(encoding="utf-8").count(mutant.was) == 1, mutant
+
+
+SAMPLE = [mutant for mutant in mutants() if mutant.collector == "installer"][:3]
+
+
+@pytest.mark.parametrize("mutant", SAMPLE, ids=lambda m: m.why[:60])
+def test_a_mutant_of_the_installer_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
+    """Some of them, in each run of the suite; `test_a_mutant_is_noticed` tries all."""
+    done = run_tests(mutant.apply(tmp_path), mutant.tests)
+    assert done.returncode == FAILED, f"{mutant}\n{done.stdout}"
 
 
 @pytest.mark.slow
