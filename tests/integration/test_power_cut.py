@@ -88,7 +88,7 @@ def run(site: Site, name: str, step: int, seeds: range) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fault_at_some_calls_leaves_the_old_release_or_the_new_one(site: Site, name: str) -> None:
-    run(site, name, step=17, seeds=range(2))
+    run(site, name, step=23, seeds=range(2))
 
 
 def test_a_kill_after_a_rename_and_a_power_cut_later(site: Site) -> None:
