@@ -50,6 +50,7 @@ STATES = {
         "screenlock": "enabled",
         "secure_boot": "enabled",
         "sshd": "not_running",
+        "wipe_plan": "known",
     },
     "bob-desktop": {
         "accounts": "available",
@@ -71,6 +72,7 @@ STATES = {
         "screenlock": "disabled",
         "secure_boot": "not_available",
         "sshd": "running",
+        "wipe_plan": "known",
     },
     "carol-arch": {
         "accounts": "available",
@@ -92,6 +94,7 @@ STATES = {
         "screenlock": "enabled",
         "secure_boot": "disabled",
         "sshd": "running",
+        "wipe_plan": "known",
     },
     "dave-partly-unknown": {
         "accounts": "available",
@@ -113,6 +116,7 @@ STATES = {
         "screenlock": "unknown",
         "secure_boot": "unknown",
         "sshd": "running",
+        "wipe_plan": "unknown",
     },
 }
 
@@ -208,7 +212,7 @@ def test_each_collector_finds_what_the_machine_was_composed_for(
 def test_what_is_unknown_has_a_reason(reports: dict[str, Report]) -> None:
     values = [result["value"] for result in reports["dave-partly-unknown"].values()]
     unknown = [value for value in values if value["state"] == "unknown"]
-    assert len(unknown) == 7
+    assert len(unknown) == 8
     assert all(value["reason"] for value in unknown)
 
 
