@@ -522,7 +522,7 @@ def test_a_download_goes_on_where_it_was_cut_off_and_a_mirror_will_do(client: Ma
     with served(mirror) as other:
         client.shop.offer = built.offer(f"{other.url}/m/")
         assert client.cron() == (0, "")
-    assert "bytes=1000-" in asked
+    assert any(one.startswith("bytes=1000-") for one in asked)
     assert client.current == "slots/1.2"
     assert not list((client.state / "download").iterdir())
 

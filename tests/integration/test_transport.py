@@ -218,7 +218,9 @@ def test_a_proxy_from_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -
 BYTES = {"Content-Type": transport.BYTES}
 
 
-def downloaded(url: str, tmp_path: Path, *, max_bytes: int = 1000, start: int = 0) -> bytes:
+def downloaded(
+    url: str, tmp_path: Path, *, max_bytes: int = 1000, start: int | None = None
+) -> bytes:
     path = tmp_path / "part"
     with path.open("wb") as file:
         got = Transport(url).download("/x", to=file.fileno(), max_bytes=max_bytes, start=start)
@@ -247,7 +249,12 @@ def test_a_download_can_go_on_where_it_stopped(tmp_path: Path) -> None:
 
     with server(answer) as url:
         assert downloaded(url, tmp_path, start=7) == b"rest"
-    assert asked == ["bytes=7-"]
+    assert asked == ["bytes=7-1006"]
+
+
+def test_a_server_without_parts_does_not_write_its_beginning_behind_ours(tmp_path: Path) -> None:
+    with server(reply(b"whole", 200, **BYTES)) as url:
+        assert downloaded(url, tmp_path, start=7) == b""
 
 
 def test_what_is_said_instead_of_a_download_is_an_answer(tmp_path: Path) -> None:

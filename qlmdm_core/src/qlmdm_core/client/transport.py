@@ -73,16 +73,21 @@ class Transport:
         """
         return self._fetch(self._form(path, data, signature), to, max_bytes)
 
-    def download(self, path: str, *, to: int, max_bytes: int, start: int = 0) -> Answer:
-        """Fetch public bytes, from byte `start` on, into the descriptor `to`.
+    def download(self, path: str, *, to: int, max_bytes: int, start: int | None = None) -> Answer:
+        """Fetch public bytes into the descriptor `to`; with `start`, `max_bytes` from there on.
 
-        The status is 206 if the server began there, 200 if it began at the beginning: it is the
-        caller's to look before it appends (RFC 9110, 14.4).
+        The status is 206 if they are those, and 200 if the server began at the beginning, as one
+        may that knows no parts: then nothing was written (RFC 9110, 14.2).
         """
         request = urllib.request.Request(self._base + path)  # noqa: S310 - as in `get`
-        if start:
-            request.add_header("Range", f"bytes={start}-")
-        return self._fetch(request, to, max_bytes)
+        if start is None:
+            return self._fetch(request, to, max_bytes)
+        request.add_header("Range", f"bytes={start}-{start + max_bytes - 1}")
+        return self._fetch(request, to, max_bytes, wanted=206)
+
+    def patience(self, size: int) -> float:
+        """Seconds that a download of so many bytes may take in all."""
+        return 4 * self._timeout + size / SLOWEST_BYTES_PER_SECOND
 
     def _form(self, path: str, data: bytes, signature: str) -> urllib.request.Request:
         boundary = secrets.token_hex(16)
@@ -105,12 +110,16 @@ class Transport:
         deadline = time.monotonic() + 4 * self._timeout
         return self._exchange(request, deadline, lambda response: self._read(response, deadline))
 
-    def _fetch(self, request: urllib.request.Request, to: int, max_bytes: int) -> Answer:
-        deadline = time.monotonic() + 4 * self._timeout + max_bytes / SLOWEST_BYTES_PER_SECOND
+    def _fetch(
+        self, request: urllib.request.Request, to: int, max_bytes: int, *, wanted: int = 200
+    ) -> Answer:
+        deadline = time.monotonic() + self.patience(max_bytes)
 
         def take(response: HTTPResponse) -> bytes:
             if response.headers.get_content_type() != BYTES:
                 return self._read(response, deadline)
+            if response.status != wanted:
+                return b""
             for chunk in self._chunks(response, deadline, max_bytes):
                 _write(to, chunk)
             return b""

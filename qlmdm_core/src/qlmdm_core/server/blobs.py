@@ -10,12 +10,17 @@ same store, and are nobody else's business.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
 import re
 import secrets
+import socket
+import struct
+import termios
 import threading
+from collections.abc import Callable
 from typing import BinaryIO
 
 import falcon
@@ -25,6 +30,8 @@ from qlmdm_core.server.releases.offers import Offers
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.store import Store
 
+PIECE_BYTES = 128 << 10
+"""A part that is no larger is handed to the system at once, and keeps no thread waiting."""
 STALL_SECONDS = 30.0
 """So long may somebody who downloads take nothing."""
 BUSY_RETRY_SECONDS = "15"
@@ -113,7 +120,7 @@ class Blobs:
     """The resource."""
 
     def __init__(self, *, shelf: Shelf, offers: Offers, at_once: int) -> None:
-        """`at_once`: so many downloads may keep a thread busy; the others belong to clients."""
+        """`at_once`: so many downloads may keep a thread waiting; the others belong to clients."""
         self._shelf = shelf
         self._offers = offers
         self._places = threading.BoundedSemaphore(at_once)
@@ -128,26 +135,28 @@ class Blobs:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, sha256: str) -> None:
         """The bytes, or those of them that `Range` asks for."""
-        if not self._places.acquire(blocking=False):
-            raise falcon.HTTPServiceUnavailable(headers={"Retry-After": BUSY_RETRY_SECONDS})
+        connection = req.env.get("gunicorn.socket")
+        file = self._find(sha256)
         part_stream = None
         try:
-            file = self._find(sha256)
-            try:
-                part = _part_of(req, sha256, os.fstat(file.fileno()).st_size)
-                part_stream = PartStream(file, part, self._places.release)
-            finally:
-                if part_stream is None:
-                    file.close()
+            part = _part_of(req, sha256, os.fstat(file.fileno()).st_size)
+            part_stream = PartStream(file, part, self._place_for(connection, part.size))
         finally:
             if part_stream is None:
-                self._places.release()
+                file.close()
         _describe(resp, sha256, part)
         resp.set_stream(part_stream, part.size)
-        connection = req.env.get("gunicorn.socket")
         if connection is not None:
             # Of a socket without one, Python waits for ever when sendfile(2) can't go on.
             connection.settimeout(STALL_SECONDS)
+
+    def _place_for(self, connection: socket.socket | None, size: int) -> Callable[[], None]:
+        """Take a place, if it takes one to send so much; what gives it back. Raises 503."""
+        if connection is not None and _goes_at_once(connection, size):
+            return _nothing
+        if not self._places.acquire(blocking=False):
+            raise falcon.HTTPServiceUnavailable(headers={"Retry-After": BUSY_RETRY_SECONDS})
+        return self._places.release
 
     def _find(self, sha256: str) -> BinaryIO:
         if not _HASH.match(sha256):
@@ -161,6 +170,29 @@ class Blobs:
         return file
 
 
+def _goes_at_once(connection: socket.socket, size: int) -> bool:
+    """Whether the system has room for so many bytes, however slowly the other side takes them.
+
+    The room is made larger for it: socket(7), SO_SNDBUF, which is doubled, and which any kernel
+    allows up to 208 kB. What lies in it already (tcp(7), SIOCOUTQ) is that of somebody who asks
+    on and takes nothing. Half of it must stay free: after the last byte, Python waits until the
+    socket can be written to again, which it can't before a third is free.
+    """
+    if size > PIECE_BYTES:
+        return False
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE_BYTES * 3 // 2)
+        room = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        (waiting,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))
+    except OSError:
+        return False
+    return bool((waiting + size) * 2 <= room)
+
+
+def _nothing() -> None:
+    """Gives back the place of one that took none."""
+
+
 class Part:
     """Some bytes of a file, or all of them."""
 
@@ -171,10 +203,11 @@ class Part:
 class PartStream(io.RawIOBase):
     """The bytes of one part; with the file's descriptor and place for those who use sendfile."""
 
-    def __init__(self, file: BinaryIO, part: Part, done: object) -> None:
+    def __init__(self, file: BinaryIO, part: Part, done: Callable[[], None]) -> None:
         super().__init__()
         file.seek(part.start)
         self._file = file
+        self._end = part.start + part.size
         self._left = part.size
         self._done = done
 
@@ -185,6 +218,16 @@ class PartStream(io.RawIOBase):
     def readable(self) -> bool:
         """It is."""
         return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """To a place in the file; `socket.sendfile` leaves it where the last byte was sent."""
+        place = self._file.seek(offset, whence)
+        self._left = max(0, self._end - place)
+        return place
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, none beyond the part."""
@@ -199,8 +242,7 @@ class PartStream(io.RawIOBase):
             return
         super().close()
         self._file.close()
-        if callable(self._done):
-            self._done()
+        self._done()
 
 
 def _describe(resp: falcon.Response, sha256: str, part: Part) -> None:

@@ -280,14 +280,15 @@ class Shop:
         if data is None:
             start_response("404 Not Found", [("Content-Length", "0")])
             return [b""]
-        wanted = re.fullmatch(r"bytes=([0-9]+)-", environ.get("HTTP_RANGE", ""))
-        start = int(wanted[1]) if wanted else 0
+        wanted = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", environ.get("HTTP_RANGE", ""))
+        if wanted:
+            data = data[int(wanted[1]) : int(wanted[2]) + 1 if wanted[2] else None]
         headers = [
             ("Content-Type", "application/octet-stream"),
-            ("Content-Length", str(len(data) - start)),
+            ("Content-Length", str(len(data))),
         ]
         start_response("206 Partial Content" if wanted else "200 OK", headers)
-        return [data[start:]]
+        return [data]
 
     def answer(self, original: Callable[..., None]) -> Callable[..., None]:
         """Wraps `Gate.answer`, so that answers to `/update` name what is offered here."""

@@ -2,6 +2,9 @@
 
 A mirror need not be trusted: what has the hash is right, and nothing else is looked at. What
 was cut off goes on where it ended. What is complete and has another hash is thrown away.
+
+It is asked for in pieces, each of which a server can hand to its system at once: a slow line
+then keeps none of the server's threads waiting.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 
 from qlmdm_core import envelope
@@ -17,6 +21,8 @@ from qlmdm_core.client.transport import Transport
 from qlmdm_core.errors import TransportError
 
 PART = ".part"
+PIECE_BYTES = 128 << 10
+"""Of one request; `server.blobs.PIECE_BYTES` is no smaller."""
 _CHUNK = 1 << 20
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -72,24 +78,35 @@ def _fetch_from(place: Source, path: str, sha256: str, size: int) -> None:
     """Complete a file from one place, going on from what is there."""
     fd = os.open(path, _OPEN, 0o600)
     try:
-        start = os.fstat(fd).st_size
-        if start >= size:
+        if os.fstat(fd).st_size >= size:
             os.ftruncate(fd, 0)  # complete, and not right, or it would not be fetched
-            start = 0
-        os.lseek(fd, start, os.SEEK_SET)
-        got = place.transport.download(
-            place.prefix + sha256, to=fd, max_bytes=size - start, start=start
-        )
-        if start and got.status != 206:
-            # It began at the beginning, and that was written behind what was there.
-            os.ftruncate(fd, 0)
-            os.lseek(fd, 0, os.SEEK_SET)
-            got = place.transport.download(place.prefix + sha256, to=fd, max_bytes=size)
-        if got.status not in (200, 206) or got.body:
-            raise TransportError(f"HTTP {got.status}, and not the bytes of a release")
+        start = os.lseek(fd, 0, os.SEEK_END)
+        until = time.monotonic() + place.transport.patience(size - start)
+        while start < size and _piece(place, fd, sha256, start, size):
+            before, start = start, os.lseek(fd, 0, os.SEEK_END)
+            if start == before:
+                raise TransportError("a part of a release is empty")
+            if time.monotonic() > until:
+                raise TransportError("a release comes too slowly")
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _piece(place: Source, fd: int, sha256: str, start: int, size: int) -> bool:
+    """Write the next bytes, or all of them if the place has no parts; whether more are to come."""
+    path = place.prefix + sha256
+    got = place.transport.download(
+        path, to=fd, max_bytes=min(PIECE_BYTES, size - start), start=start
+    )
+    more = got.status == 206
+    if got.status == 200 and not got.body:
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        got = place.transport.download(path, to=fd, max_bytes=size)
+    if got.status not in (200, 206) or got.body:
+        raise TransportError(f"HTTP {got.status}, and not the bytes of a release")
+    return more
 
 
 def _has(path: str, sha256: str, size: int) -> bool:
