@@ -38,7 +38,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wheels = repack_all(folder / "wheels", ["qlmdm-core", "qlmdm-plugins-builtin"])
     with (folder / "settings.yml").open("a") as file:
         file.write(f"release:\n  wheels: {wheels}\n  distributions: [qlmdm-plugins-builtin]\n")
-    (folder / "client").mkdir()
+    (folder / "client").mkdir(exist_ok=True)
     (folder / "client" / "settings.yml").write_text("server_url: https://qlmdm.example.com\n")
     return folder
 
