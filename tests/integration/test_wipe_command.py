@@ -25,7 +25,7 @@ from qlmdm_core.client.transport import Transport
 from qlmdm_core.client.wipe import plan as plans
 from qlmdm_core.client.wipe.people import Account
 from qlmdm_core.client.wipe.plan import Disk, Header, Plan
-from qlmdm_core.server.commands import delivery
+from qlmdm_core.server.commands import delivery, publish
 from qlmdm_core.server.context import open_context
 from qlmdm_core.server.wipe import cli, ordering, reported, states
 from qlmdm_core.signing import keys
@@ -281,7 +281,27 @@ def test_two_operators_sign_where_two_are_asked_for(site: Site) -> None:
     assert unsure.status == 2
     done = site.wipe("--approve", draft.name, "--operator", first, typed="laptop7")
     assert done.status == 0, done.out
-    assert site.state() in ("held", "queued")
+    assert site.state() == "held"
+
+
+def test_the_window_begins_with_the_last_signature(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.office.do("add-operator", "bob", "--yes")
+    site.settings("wipe:\n  operators: 2")
+    site.wipe("laptop7", "--method", "erase", "--operator", "bob", typed="laptop7")
+    (draft,) = site.server.store.drafts()
+    later = datetime.now(timezone.utc) + timedelta(hours=3)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return later
+
+    monkeypatch.setattr(publish, "datetime", Later)
+    site.wipe("--approve", draft.name, "--operator", _other(site, "bob"), typed="laptop7")
+    assert site.given(hours=3, minutes=10) == []
+    assert len(site.given(hours=3, minutes=16)) == 1
 
 
 def _other(site: Site, name: str) -> str:

@@ -13,6 +13,7 @@ from own_machine import CID, GROUP, PASSWD, Told, order
 
 from qlmdm_core.client.wipe import act, hands, match, mounts, power, trees
 from qlmdm_core.client.wipe.act import Outcome
+from qlmdm_core.client.wipe.blockdevices import UnreadableError
 from qlmdm_core.client.wipe.power import NoPowerError
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -209,6 +210,23 @@ def test_homes_in_a_network_are_not_even_opened(
     assert Path("/srv/people/bob/.ssh/id").exists()
     assert outcome.state == "failed"
     assert any("it is on tmpfs" in stage for stage in outcome.stages)
+
+
+def test_nothing_is_removed_if_it_can_not_be_seen_what_is_mounted(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(text: str) -> tuple[mounts.Mount, ...]:
+        raise UnreadableError("a line that is no mount")
+
+    # (The proof of this root reads the same.)
+    given = power.in_own_root()
+    monkeypatch.setattr(power.Power, "prove", lambda self: None)
+    monkeypatch.setattr(mounts, "parse", unreadable)
+    command, plan = order("accounts")
+    outcome = act.carry_out(command, plan, given, told, cid=CID)
+    assert outcome.state == "failed"
+    assert Path("/home/ada/letter").exists()
+    assert Path("/tmp/of-ada").exists()
 
 
 def test_a_tree_of_any_depth_goes_with_few_open_files(told: Told) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from qlmdm_core.client.wipe import mounts, trees
+from qlmdm_core.client.wipe.blockdevices import UnreadableError
 from qlmdm_core.client.wipe.power import Power
 from qlmdm_core.client.wipe.trees import Removed
 from qlmdm_core.searchpath import SEARCH_PATH
@@ -95,7 +96,11 @@ class Hands:
         if why:
             done.leave(path, why)
             return done
-        mounted = mounts.parse(_read(mounts.MOUNTINFO))
+        try:
+            mounted = mounts.parse(_read(mounts.MOUNTINFO))
+        except (OSError, UnreadableError) as error:
+            done.leave(where, f"what is mounted can't be read: {error}")
+            return done
         holder = mounts.holding(mounted, where)
         if holder is None or not mounts.is_local(holder.fstype):
             done.leave(where, f"it is on {holder.fstype if holder else 'an unknown mount'}")
@@ -111,11 +116,15 @@ class Hands:
     def remove_owned(self, folder: str, uids: Collection[int]) -> Removed:
         """Take away what in a folder belongs to one of these."""
         done = Removed()
-        targets = {mount.target for mount in mounts.parse(_read(mounts.MOUNTINFO))}
         try:
             names = os.listdir(folder)
         except OSError:
             return done  # this system has no such folder
+        try:
+            targets = {mount.target for mount in mounts.parse(_read(mounts.MOUNTINFO))}
+        except (OSError, UnreadableError) as error:
+            done.leave(folder, f"what is mounted can't be read: {error}")
+            return done
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 if os.lstat(os.path.join(folder, name)).st_uid in uids:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from qlmdm_core import commanddoc, signedtext
 from qlmdm_core.api import JSON
@@ -15,7 +15,7 @@ from qlmdm_core.store.outgoing import CommandPart, CommandRecord, Draft
 
 
 def finish(
-    context: Context,  # noqa: ARG001 - what finishes a draft of another kind needs it
+    context: Context,
     store: Store,
     draft: Draft,
     documents: Sequence[bytes],
@@ -28,20 +28,29 @@ def finish(
     if known is not None:
         return [said(known)]
     attach = draft.attach if isinstance(draft.attach, dict) else {}
+    now = datetime.now(timezone.utc)
     record = publish(
         store,
         documents,
         attach={"created_by": draft.created_by, **attach},
-        now=datetime.now(timezone.utc),
+        now=now,
+        # The window begins with the last signature: before it, there was nothing to call off.
+        wipe_held_until=now + timedelta(seconds=context.settings.wipe.cancel_window),
     )
     return [said(record)]
 
 
 def publish(
-    store: Store, documents: Sequence[bytes], *, attach: Mapping[str, JSON], now: datetime
+    store: Store,
+    documents: Sequence[bytes],
+    *,
+    attach: Mapping[str, JSON],
+    now: datetime,
+    wipe_held_until: datetime | None = None,
 ) -> CommandRecord:
     """Queue a command for its clients, all of them or nothing.
 
+    A wipe is not given to its client before `wipe_held_until`, nor before what is signed says.
     `attach`: `summary`, `about` and `created_by`, for lists. All else is read from the signed
     texts themselves. Raises `TrustError` if they don't belong together, or came too late.
     """
@@ -51,13 +60,14 @@ def publish(
     first = commands[0]
     hosts = [cid for command in commands for cid in command.hosts]
     _check(commands, hosts, now)
+    held = wipe_held_until if first.kind == "wipe" else None
     record = CommandRecord(
         command_id=first.id,
         kind=first.kind,
         summary=str(attach.get("summary") or first.kind),
         created_at=now,
         created_by=str(attach.get("created_by") or ""),
-        not_before=first.not_before,
+        not_before=max(first.not_before, held or first.not_before),
         expires_at=first.expires_at,
         hosts=len(hosts),
         payload_sha256=first.payload_sha256,
