@@ -194,16 +194,20 @@ def test_4_the_plug_is_pulled_ten_times_while_it_updates(site: Site) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
     before = site.running
-    update = "qlmdm-update; qlmdm-client-cron --now; qlmdm-client-cron --now"
+    trial = "qlmdm-client-cron --now; qlmdm-client-cron --now"
+    update = f"qlmdm-update; {trial}"
     version = site.build()
     began = time.monotonic()
-    site.guest.run(f"({update}) >>/root/cron.log 2>&1 || true")
+    site.guest.run("qlmdm-update >>/root/cron.log 2>&1 || true")
+    installing = time.monotonic() - began
+    site.guest.run(f"({trial}) >>/root/cron.log 2>&1 || true")
     whole = time.monotonic() - began
     site.cycles(lambda: site.running == version and not site.on_trial)
     for number in range(CUTS):
         before, version = version, site.build()
         site.guest.run(f"setsid sh -c '{update}' >>/root/cron.log 2>&1 </dev/null &")
-        moment = chance.uniform(0.0, whole)
+        # Every other time while it is still being installed, which is the shorter part.
+        moment = chance.uniform(0.0, installing if number % 2 else whole)
         threading.Event().wait(moment)
         site.restart()
         now = site.running
