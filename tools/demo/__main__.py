@@ -1,4 +1,4 @@
-"""`./dev demo`: a server, this machine and four recorded ones, and an audit, in ten seconds.
+"""`./dev demo`: a server, this machine and four recorded ones, an audit, releases and commands.
 
 Everything lives in one temporary folder, which is gone afterwards (but for `--keep`). Only
 the real commands are used, as an administrator would type them; each is shown.
@@ -19,10 +19,11 @@ import tempfile
 import textwrap
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import releases
 from children import Children, StoppedError, end_stranger
 from screen import bold, show, show_issues
 
@@ -30,7 +31,8 @@ BIN = Path(sys.executable).parent
 HERE = Path(__file__).resolve().parent
 DEV = HERE.parent.parent / "dev"
 PREFIX = "qlmdm-demo-"
-STEPS = 6
+STEPS = 10
+WAIT_SECONDS = 60.0
 START_SECONDS = 60.0
 
 
@@ -122,13 +124,19 @@ class Demo:
         ok: Sequence[int] = (0,),
         environ: Mapping[str, str] | None = None,
         quiet: bool = False,
+        answer: str = "",
     ) -> str:
-        """Run one of qlmdm's commands and return what it printed."""
+        """Run one of qlmdm's commands (or one at its own path) and return what it printed.
+
+        A variable that is empty in `environ` is not set at all. `answer` is what is typed.
+        """
         typed = shlex.join(argv)
         if not quiet:
             show("    $ " + typed.replace(str(self.folder), "$DEMO"))
         command = [str(BIN / argv[0]), *argv[1:]]
-        done = self._children.run(command, {**self._environ, **(environ or {})}, self.folder)
+        variables = {**self._environ, **(environ or {})}
+        variables = {name: value for name, value in variables.items() if value}
+        done = self._children.run(command, variables, self.folder, answer)
         if done.status not in ok:
             raise DemoError(
                 f"{typed}\nended with status {done.status}:\n{done.stdout}{done.stderr}"
@@ -136,6 +144,20 @@ class Demo:
         for line in done.stderr.splitlines() if not quiet else ():
             show("      " + line.replace(str(self.folder), "$DEMO"))
         return done.stdout
+
+    def untar(self, tar: Path) -> None:
+        """What a person does by hand."""
+        done = self._children.run(["tar", "xf", str(tar), "-C", str(tar.parent)], {}, self.folder)
+        if done.status:
+            raise DemoError(f"tar xf {tar}\n{done.stderr}")
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so. Raises `DemoError` if it does not come about."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                raise DemoError("what was waited for did not come about")
+            self._children.pause(0.2)
 
     # --- the steps ---------------------------------------------------------------------------
 
@@ -302,6 +324,16 @@ def play(demo: Demo) -> None:
     demo.this_machine()
     demo.recorded_machines()
     demo.audit()
+    try:
+        client = releases.install(demo)
+    except DemoError as error:
+        if "pip download failed" not in str(error):
+            raise
+        show("      No package index can be reached: what needs a release is left out.")
+    else:
+        releases.update(demo, client)
+        releases.command(demo, client)
+    releases.refused_wipe(demo, "bob-desktop")
 
 
 def main() -> int:

@@ -62,20 +62,30 @@ class Children:
             raise StoppedError(self._signal)
 
     def start(
-        self, argv: Sequence[str], environ: Mapping[str, str], output: Path, errors: Path
+        self,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        output: Path,
+        errors: Path,
+        answers: Path = Path(os.devnull),
     ) -> subprocess.Popen[bytes]:
-        """Start a program in a session of its own, so that Ctrl-C reaches it through us alone."""
-        with output.open("wb") as stdout, errors.open("ab") as stderr:
+        """Start a program in a session of its own, so that Ctrl-C reaches it through us alone.
+
+        What it reads comes from the file `answers`.
+        """
+        with output.open("wb") as stdout, errors.open("ab") as stderr, answers.open("rb") as stdin:
             return subprocess.Popen(
                 argv,
                 env=environ,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 start_new_session=True,
             )
 
-    def run(self, argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> Done:
+    def run(
+        self, argv: Sequence[str], environ: Mapping[str, str], folder: Path, answer: str = ""
+    ) -> Done:
         """Run a program to its end. Raises `StoppedError` if a signal comes meanwhile.
 
         Its output goes to files: a pipe would stay open as long as anything that it started.
@@ -83,7 +93,9 @@ class Children:
         self.check()
         output, errors = folder / "stdout", folder / "stderr"
         errors.unlink(missing_ok=True)
-        child = self._current = self.start(argv, environ, output, errors)
+        answers = folder / "stdin"
+        answers.write_text(answer)
+        child = self._current = self.start(argv, environ, output, errors, answers)
         if self._signal:
             child.kill()
         status = child.wait()

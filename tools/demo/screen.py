@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def show(text: str) -> None:
@@ -17,6 +17,12 @@ def show(text: str) -> None:
 def bold(text: str) -> str:
     """Stands out on a terminal (unless https://no-color.org/)."""
     return f"\033[1m{text}\033[0m" if sys.stdout.isatty() and not os.getenv("NO_COLOR") else text
+
+
+def show_indented(lines: Iterable[str]) -> None:
+    """What a command printed, below the command."""
+    for line in lines:
+        show(f"      {line}".rstrip())
 
 
 def show_issues(lines: Sequence[str]) -> None:
