@@ -123,12 +123,12 @@ class Client:
         self.facts.starts[slot] = self.facts.starts.get(slot, 0) + 1
         if slot in self.fail or not self.network:
             return 1, "no answer"
+        launchers.propose(self.files, self._manifest(slot))
         committed = trial.commit(self.files)
         assert committed == slot, f"{committed} was committed, {slot} was run"  # noqa: S101
         self.facts.committed = slot
         self.forget_what_is_not_needed(slot)
         install.clean_up(self.files)
-        launchers.propose(self.files, self._manifest(slot))
         return 0, ""
 
     def run_through_launcher(self, launcher: Version) -> tuple[int, str]:
