@@ -15,14 +15,13 @@ or half there, as `powercut_disk` tells.
 from __future__ import annotations
 
 import errno
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from qlmdm_core.client.release.files import Stat
-from qlmdm_core.testing.powercut_disk import Disk, Node
+from qlmdm_core.testing.powercut_disk import Disk, Node, check_replace, error_of
 
 Kind: TypeAlias = Literal["kill", "power cut", "torn write", "disk full", "I/O error"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -91,11 +90,11 @@ class ModelFiles:
         self._alive()
         node = self._entry(path)
         if node.kind == "link":
-            raise _error(errno.ELOOP, path)
+            raise error_of(errno.ELOOP, path)
         if node.kind == "dir":
-            raise _error(errno.EINVAL, path)
+            raise error_of(errno.EINVAL, path)
         if len(node.data) > max_bytes:
-            raise _error(errno.EFBIG, path)
+            raise error_of(errno.EFBIG, path)
         return bytes(node.data)
 
     def names(self, path: str) -> list[str]:
@@ -119,7 +118,7 @@ class ModelFiles:
         self._alive()
         node = self._entry(path)
         if node.kind != "link":
-            raise _error(errno.EINVAL, path)
+            raise error_of(errno.EINVAL, path)
         return node.destination
 
     # --- writing --------------------------------------------------------------------------
@@ -179,11 +178,11 @@ class ModelFiles:
             if replaced is node:
                 return
             if source.startswith(target + "/"):
-                raise _error(errno.ENOTEMPTY, target)
+                raise error_of(errno.ENOTEMPTY, target)
             if node.kind == "dir" and (target + "/").startswith(source + "/"):
-                raise _error(errno.EINVAL, target)
+                raise error_of(errno.EINVAL, target)
             if replaced is not None:
-                _check_replace(node, replaced, target)
+                check_replace(node, replaced, target)
             self.disk.edit((old_folder, old, None), (new_folder, new, node))
 
         self._call(f"rename {source} {target}", act, needs_room=True)
@@ -194,7 +193,7 @@ class ModelFiles:
         def act() -> None:
             self._place(path)
             if not destination:
-                raise _error(errno.ENOENT, path)
+                raise error_of(errno.ENOENT, path)
             self._make(path, "link", 0o777, destination)
 
         self._call(f"symlink {destination} {path}", act, needs_room=True)
@@ -204,7 +203,7 @@ class ModelFiles:
 
         def act() -> None:
             if self._entry(path).kind == "dir":
-                raise _error(errno.EISDIR, path)
+                raise error_of(errno.EISDIR, path)
             self.disk.edit((*self._place(path), None))
 
         self._call(f"unlink {path}", act)
@@ -215,9 +214,9 @@ class ModelFiles:
         def act() -> None:
             node = self._entry(path)
             if node.kind != "dir":
-                raise _error(errno.ENOTDIR, path)
+                raise error_of(errno.ENOTDIR, path)
             if node.names:
-                raise _error(errno.ENOTEMPTY, path)
+                raise error_of(errno.ENOTEMPTY, path)
             self.disk.edit((*self._place(path), None))
 
         self._call(f"rmdir {path}", act)
@@ -264,7 +263,7 @@ class ModelFiles:
             if not self.happened and partly is not None:
                 partly()
             self.happened = True
-            raise _error(errno.ENOSPC, what)
+            raise error_of(errno.ENOSPC, what)
         if self.calls > fault.call:
             act()
             return
@@ -284,7 +283,7 @@ class ModelFiles:
         if fault.kind == "I/O error":
             if partly is not None:
                 partly()
-            raise _error(errno.EIO, what)
+            raise error_of(errno.EIO, what)
         if fault.kind == "torn write" and partly is not None:
             partly()
         elif fault.kind == "power cut" and not what.startswith("fsync"):
@@ -299,34 +298,34 @@ class ModelFiles:
         try:
             return self._handles[handle]
         except KeyError:
-            raise _error(errno.EBADF, f"handle {handle}") from None
+            raise error_of(errno.EBADF, f"handle {handle}") from None
 
     def _find(self, path: str) -> Node:
         node = self.disk.root
         for part in _parts(path):
             if node.kind != "dir":
-                raise _error(errno.ENOTDIR, path)
+                raise error_of(errno.ENOTDIR, path)
             try:
                 node = node.names[part]
             except KeyError:
-                raise _error(errno.ENOENT, path) from None
+                raise error_of(errno.ENOENT, path) from None
         return node
 
     def _entry(self, path: str) -> Node:
         folder, name = self._place(path)
         if name not in folder.names:
-            raise _error(errno.ENOENT, path)
+            raise error_of(errno.ENOENT, path)
         return folder.names[name]
 
     def _folder(self, path: str) -> Node:
         node = self._find(path)
         if node.kind != "dir":
-            raise _error(errno.ENOTDIR, path)
+            raise error_of(errno.ENOTDIR, path)
         return node
 
     def _place(self, path: str) -> tuple[Node, str]:
         if not _parts(path):
-            raise _error(errno.EINVAL, "the root itself")
+            raise error_of(errno.EINVAL, "the root itself")
         folder, _, name = path.rpartition("/")
         return self._folder(folder), name
 
@@ -335,7 +334,7 @@ class ModelFiles:
     ) -> Node:
         folder, name = self._place(path)
         if name in folder.names:
-            raise _error(errno.EEXIST, path)
+            raise error_of(errno.EEXIST, path)
         node = self.disk.make(kind, mode)
         node.destination = destination
         self.disk.edit((folder, name, node))
@@ -345,20 +344,5 @@ class ModelFiles:
 def _parts(path: str) -> list[str]:
     parts = path.split("/") if path else []
     if {"", ".", ".."} & set(parts) or "\0" in path:
-        raise _error(errno.EINVAL, path)
+        raise error_of(errno.EINVAL, path)
     return parts
-
-
-def _check_replace(node: Node, replaced: Node, target: str) -> None:
-    """rename(2): what may take whose place."""
-    if node.kind == "dir":
-        if replaced.kind != "dir":
-            raise _error(errno.ENOTDIR, target)
-        if replaced.names:
-            raise _error(errno.ENOTEMPTY, target)
-    elif replaced.kind == "dir":
-        raise _error(errno.EISDIR, target)
-
-
-def _error(number: int, what: str) -> OSError:
-    return OSError(number, os.strerror(number), what)

@@ -8,6 +8,8 @@ power is back; which of the many is chosen by a seed.
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -205,3 +207,19 @@ def _torn(tail: bytes, rng: random.Random) -> bytes:
         return tail[:cut] + rng.randbytes(len(tail) - cut)
     sectors = [tail[at : at + SECTOR] for at in range(0, len(tail), SECTOR)]
     return b"".join(part if rng.random() < 0.5 else bytes(len(part)) for part in sectors)
+
+
+def check_replace(node: Node, replaced: Node, target: str) -> None:
+    """rename(2): what may take whose place."""
+    if node.kind == "dir":
+        if replaced.kind != "dir":
+            raise error_of(errno.ENOTDIR, target)
+        if replaced.names:
+            raise error_of(errno.ENOTEMPTY, target)
+    elif replaced.kind == "dir":
+        raise error_of(errno.EISDIR, target)
+
+
+def error_of(number: int, what: str) -> OSError:
+    """The error that the system gives."""
+    return OSError(number, os.strerror(number), what)
