@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -166,6 +168,19 @@ def test_no_more_keys_sign_than_are_asked_for(site: Site) -> None:
         done = ask(desk)
         assert isinstance(done, Completed)
         assert len(signers_of(desk, done.documents[0], "release")) == threshold
+
+
+def test_administrators_who_sign_at_once_do_not_disturb_each_other(site: Site) -> None:
+    ready = threading.Barrier(3)
+
+    def sign(_: int) -> Completed | Draft:
+        desk = site.desk()
+        ready.wait(30)
+        return ask(desk, texts=[f"text {number}" for number in range(8)])
+
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(sign, range(3)))
+    assert [type(one) for one in done] == [Completed] * 3
 
 
 def test_a_draft_waits_for_what_is_signed_elsewhere(site: Site) -> None:

@@ -8,6 +8,8 @@ signatures count is in `needs`.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,6 +22,8 @@ from qlmdm_core.errors import BusyError, TrustError, UsageError
 from qlmdm_core.server import crypto
 from qlmdm_core.server.context import Context
 from qlmdm_core.server.needs import Standing, documents_of, needs_of, standing_of
+from qlmdm_core.server.private_files import alone
+from qlmdm_core.server.root_pin import trusted_root
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.server.tables import clean
 from qlmdm_core.signing import PublicKey, Verifier, keys
@@ -60,7 +64,7 @@ class Desk:
         self, settings: ServerSettings, store: Store, verifier: Verifier, *, now: datetime
     ) -> None:
         """Raises `NotSetUpError` or `StoreCorruptError` without a root document."""
-        self.root = crypto.newest_root(store, verifier)
+        self.root = trusted_root(settings, store, verifier)
         self.settings = settings
         self.store = store
         self.verifier = verifier
@@ -73,7 +77,10 @@ class Desk:
         """The keys whose secret part lies in this machine's keyring of the role."""
         if role not in self._here:
             home = crypto.role_home(self.settings, role)
-            self._here[role] = [key.fingerprint for key in keys.list_keys(home)]
+            self._here[role] = []
+            if os.path.isdir(home):
+                with _undisturbed(home):
+                    self._here[role] = [key.fingerprint for key in keys.list_keys(home)]
         return self._here[role]
 
     def find(self, role: str, name: str) -> str:
@@ -235,12 +242,19 @@ class Desk:
         return draft
 
     def _signed_by(self, draft: Draft, fingerprint: str) -> Draft:
-        with GpgSigner(crypto.role_home(self.settings, draft.role), fingerprint) as signer:
+        home = crypto.role_home(self.settings, draft.role)
+        with _undisturbed(home), GpgSigner(home, fingerprint) as signer:
             sigs = tuple(
                 (*old, signer.sign(text.encode("utf-8")))
                 for text, old in zip(draft.texts, draft.sigs, strict=True)
             )
         return replace(draft, sigs=sigs)
+
+
+def _undisturbed(home: str) -> contextlib.AbstractContextManager[None]:
+    """Whoever is done with a gpg home ends its agent, and another one, in the middle of a
+    signature, would seem to have no key: so one process at a time."""
+    return alone(f"{home}.lock")
 
 
 def attached(draft: Draft) -> Draft:

@@ -8,26 +8,16 @@ told to build again.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import io
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from qlmdm_core import manifest, plugins, signedtext
 from qlmdm_core.api import JSON
 from qlmdm_core.client.release import tarreader
-from qlmdm_core.errors import (
-    BusyError,
-    KeyringError,
-    QlmdmError,
-    StoreCorruptError,
-    TrustError,
-    UsageError,
-)
+from qlmdm_core.errors import BusyError, QlmdmError, StoreCorruptError, TrustError, UsageError
 from qlmdm_core.manifest import Manifest, Version
 from qlmdm_core.plugins import PluginFailure, PluginSet
 from qlmdm_core.rootdoc import Root
@@ -182,15 +172,14 @@ def sign(
     }
     # Before anybody signs: whoever brings the last signature need not have the tar.
     desk.store.put_blob(built.tar)
-    with _alone(desk):
-        done = desk.sign(
-            name=f"release-{version}",
-            kind="release",
-            role="release",
-            texts=[text],
-            attach=attach,
-            created_by=created_by,
-        )
+    done = desk.sign(
+        name=f"release-{version}",
+        kind="release",
+        role="release",
+        texts=[text],
+        attach=attach,
+        created_by=created_by,
+    )
     if not isinstance(done, Completed):
         return done
     return _publish(
@@ -202,22 +191,6 @@ def sign(
         created_by=created_by,
         attach=attach,
     )
-
-
-@contextlib.contextmanager
-def _alone(desk: Desk) -> Iterator[None]:
-    """Sign one release at a time here: whoever is done first ends the agent of the gpg home,
-    and the other, in the middle of its signature, would seem to have no key."""
-    path = os.path.join(desk.settings.keys, "release.lock")
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise KeyringError(f"{path}: {error.strerror}") from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _bounded(changes: JSON) -> JSON:
