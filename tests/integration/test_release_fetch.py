@@ -145,6 +145,24 @@ def test_other_bytes_in_parts_are_thrown_away(
     assert not part(tmp_path).exists()
 
 
+def test_a_mirror_that_lies_in_its_first_part_keeps_nothing_away(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    """It gives a wrong first part and then nothing: who is asked next would complete that."""
+    liar = Mirror()
+
+    def lying(environ: dict[str, Any], start_response: Any) -> Any:
+        liar.status = "503 No more" if liar.asked else None
+        liar.data = b"x" * len(DATA)
+        return liar(environ, start_response)
+
+    with served(lying) as there, served(mirror) as server:
+        places = [fetch.Source(Transport(wire.url), "/") for wire in (there, server)]
+        path = fetch.fetch(str(tmp_path / "d"), places, sha256=SHA256, size=len(DATA))
+    assert Path(path).read_bytes() == DATA
+    assert liar.asked[1:] == [f"bytes={fetch.PIECE_BYTES}-{2 * fetch.PIECE_BYTES - 1}"]
+
+
 # --- the server ---------------------------------------------------------------------------------
 
 

@@ -19,11 +19,12 @@ import pytest
 
 from qlmdm_core import commanddoc, rootdoc, signedtext
 from qlmdm_core.client import identity
-from qlmdm_core.client.commands import accept, payload, places
+from qlmdm_core.client.commands import accept, payload, places, runner
 from qlmdm_core.client.commands.journal import Entry, Journal, Outcome
 from qlmdm_core.client.commands.runner import CUT_OFF, _recover
 from qlmdm_core.client.commands.work import Worker, end, later
 from qlmdm_core.client.disk import Directory
+from qlmdm_core.client.state import State
 from qlmdm_core.commanddoc import Command
 from qlmdm_core.envelope import Answer
 from qlmdm_core.errors import SpoolError, TrustError
@@ -219,8 +220,13 @@ def test_a_command_for_another_host(client: Client, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_command_of_another_server(client: Client) -> None:
-    client.give(client.signed(client.command(server_id="another-server")))
+    """Keys may be the same, as after a site was copied."""
+    document = client.signed(client.command(server_id="another-server"))
+    client.give(document)
     assert client.runs == 0
+    client.root = replace(client.root, server_id="another-server")  # nothing else is in its way
+    client.give(document)
+    assert client.runs == 1
 
 
 def test_a_command_that_is_given_again_is_not_carried_out_again(
@@ -283,10 +289,48 @@ def test_an_operator_who_was_revoked_after_the_command_came(
     assert client.runs == 1
 
 
-def test_a_forged_command_does_not_block_the_real_one_of_its_id(client: Client) -> None:
+def test_an_operator_who_is_revoked_while_another_command_is_at_work(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner's first script takes a day; meanwhile a cycle follows the root document."""
+    now = {"issued_at": NOW, "not_before": NOW}
+    old, new = client.state / "root.json", client.state.parent / "new.json"
+
+    def runs() -> int:
+        old.write_bytes(client.ring.sign(rootdoc.build(client.root), "root"))
+        new.write_bytes(
+            client.ring.sign(
+                rootdoc.build(client.ring.root(now=NOW, version=2, operator=("operator2",))), "root"
+            )
+        )
+        slow = f"cp {new} {old}\n".encode()
+        for number, content in enumerate((slow, None)):
+            made: dict[str, Any] = {"content": content} if content else {}
+            command = client.command(**made, **now, id=f"{number}{os.urandom(15).hex()}0")
+            client.journal.add(command, client.signed(command))
+            Path(client.journal.entry(command.id).payload).write_bytes(client.server.content)
+        with State(str(client.state)) as state:
+            runner._carry_out_all(state, client.journal, "work", client.wire)  # type: ignore[arg-type]
+        return client.runs
+
+    assert runs() == 0
+    monkeypatch.setattr(identity, "load_root", lambda _: client.root)
+    assert runs() == 1
+
+
+def test_a_forged_command_does_not_block_the_real_one_of_its_id(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = client.command()
     client.give(client.signed(command, "client"))
     client.give(client.signed(command))
+    assert client.runs == 1
+    other = client.command()
+    with monkeypatch.context() as patch:  # were it written down before it is verified
+        patch.setattr(commanddoc, "verify", lambda document, *_: other)
+        patch.setattr(Client, "carry_out", lambda _: None)
+        client.give(client.signed(other, "client"))
+    client.give(client.signed(other))
     assert client.runs == 1
 
 
@@ -315,7 +359,9 @@ def test_a_clock_set_forward_and_back_makes_no_id_be_forgotten(client: Client) -
     assert client.journal.forget(far) == 1, "the server's own signed time lets it be forgotten"
 
 
-def test_too_early_it_waits_and_too_late_it_is_expired(client: Client) -> None:
+def test_too_early_it_waits_and_too_late_it_is_expired(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     early = client.command(not_before=NOW + timedelta(hours=1))
     client.give(client.signed(early))
     assert client.runs == 0
@@ -329,9 +375,16 @@ def test_too_early_it_waits_and_too_late_it_is_expired(client: Client) -> None:
     outcome = client.outcome(waited)
     assert outcome is not None
     assert (outcome.state, client.runs) == ("expired", 1)
+    no_guard(monkeypatch, commanddoc, "check_acceptable")
+    for when in (NOW - timedelta(days=1), NOW + timedelta(days=8)):
+        client.clock = when
+        client.give(client.signed(client.command()))
+    assert client.runs == 3
 
 
-def test_an_expired_root_document_stops_commands_until_its_successor_comes(client: Client) -> None:
+def test_an_expired_root_document_stops_commands_until_its_successor_comes(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = client.command()
     client.journal.add(command, client.signed(command))
     valid: Root = client.root
@@ -341,6 +394,10 @@ def test_an_expired_root_document_stops_commands_until_its_successor_comes(clien
     client.root = valid
     client.carry_out()
     assert client.runs == 1
+    client.root = replace(valid, expires_at=NOW)
+    monkeypatch.setattr(Root, "is_expired", lambda *_: False)
+    client.give(client.signed(client.command()))
+    assert client.runs == 2
 
 
 def test_an_altered_payload(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

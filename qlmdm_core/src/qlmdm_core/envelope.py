@@ -44,6 +44,8 @@ ENDPOINTS = {
 
 MAX_ANSWER_BYTES = 4 << 20
 MAX_SEQ = 2**53
+LATEST = 2**32
+"""OpenPGP knows no later time (RFC 9580, 3.5): seconds since 1970. Nobody could sign then."""
 LIFETIME_SECONDS = 120
 """How long a message or an answer is meant to be good, `exp` - `iat`, unless set otherwise."""
 
@@ -352,6 +354,8 @@ def _answer(signed: SignedText, max_bytes: int) -> Answer:
     for name in ("at", "exp"):
         if type(value.get(name)) is not int:
             raise TrustError(f"the answer's {name} is missing or malformed")
+    if not 0 <= value["at"] < LATEST:
+        raise TrustError("the server names a time that can't be")
     details = {name: part for name, part in value.items() if name not in _ANSWER_FIELDS}
     known: dict[str, Any] = {name: value.get(name) for name in _ANSWER_FIELDS - {"v", "typ"}}
     return Answer(**known, details=details)

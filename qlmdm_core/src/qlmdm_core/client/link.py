@@ -167,8 +167,7 @@ class Link:
         """
         request = self._envelope(typ, rid, seq)
         data = envelope.build(request, body)
-        self._signer.clock_offset = self.memory.clock_offset
-        answer = self._transport.post_signed(request.ep, data, self._signer.sign(data))
+        answer = self._transport.post_signed(request.ep, data, self._sign(data))
         if answer.status != 200:
             raise UnsignedAnswerError(_unsigned(answer.status), answer.status)
         try:
@@ -181,6 +180,20 @@ class Link:
             opened = self._open(answer.body, request, data)
         self._note_time(opened)
         return opened
+
+    def _sign(self, data: bytes) -> str:
+        """A signature with the server's date on it. Raises `KeyringError`."""
+        self._signer.clock_offset = self.memory.clock_offset
+        try:
+            return self._signer.sign(data)
+        except KeyringError:
+            if not self.memory.clock_offset:
+                raise
+        # Our key may have expired by the date that the server named; it may have lied, or its
+        # clock may have been wrong. With our own date we can at least ask again.
+        self.memory = replace(self.memory, clock_offset=0.0)
+        self._signer.clock_offset = 0.0
+        return self._signer.sign(data)
 
     def _open(self, body: bytes, request: Envelope, data: bytes) -> Answer:
         return envelope.open_answer(
@@ -213,8 +226,12 @@ class Link:
         offset = answer.at - self._clock()
         if answer.status == envelope.STALE:
             self.remember(clock_offset=offset if abs(offset) > CLOCK_TOLERANCE else 0.0)
-        if answer.at > self.memory.server_at + REMEMBER_SERVER_TIME:
-            self.remember(server_at=float(answer.at))
+        # The online key is believed up to the root document's end, and no further: whoever stole
+        # it could else call all that the root keys will ever sign expired.
+        end = self._root.expires_at.timestamp()
+        at, known = min(float(answer.at), end), self.memory.server_at
+        if at > known + REMEMBER_SERVER_TIME or at == end > known:
+            self.remember(server_at=at)
 
     def next_seq(self) -> int:
         """A sequence number that was never used; stored before anybody sees it."""
@@ -255,8 +272,28 @@ class Link:
 
     def _step(self, document: bytes) -> None:
         """Go by the next root document, if ours and itself vouch for it."""
-        self._root = rootdoc.advance(self._root, document, self._verifier)
-        self._state.write(identities.ROOT, document)
+        root = rootdoc.advance(self._root, document, self._verifier)
+        stored = keep_root(self._state, self._root, root, document)
+        self._root = root
+        self.memory = replace(
+            self.memory, server_at=stored.server_at, clock_offset=stored.clock_offset
+        )
+
+
+def keep_root(state: State, before: Root, root: Root, document: bytes) -> LinkState:
+    """Go by this root document from now on; what is remembered of the server then.
+
+    If other keys speak for the server now, what the ones before said of the time counts for no
+    more than what the root keys have signed: they may have been stolen.
+    """
+    memory = load_link(state)
+    names = [{key.fingerprint for key in one.public_keys("online")} for one in (before, root)]
+    if names[0] != names[1]:
+        at = min(memory.server_at, root.issued_at.timestamp())
+        memory = replace(memory, server_at=at, clock_offset=0.0)
+        state.write_json(LINK, asdict(memory))
+    state.write(identities.ROOT, document)
+    return memory
 
 
 def _unsigned(status: int) -> str:

@@ -23,7 +23,7 @@ from qlmdm_core import envelope, rekeying, rootdoc
 from qlmdm_core.api import JSON
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client.identity import Identity
-from qlmdm_core.client.link import CANT_ASK, MAX_ROOT_STEPS, load_link
+from qlmdm_core.client.link import CANT_ASK, MAX_ROOT_STEPS, keep_root, load_link
 from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
 from qlmdm_core.envelope import Answer, Envelope
@@ -117,8 +117,9 @@ def newest_root(state: State, transport: Transport, root: Root) -> Root:
             got = transport.get(f"/qlmdm/v1/root/{root.version + 1}")
             if got.status != 200:
                 break
-            root = rootdoc.advance(root, got.body, verifier)
-            state.write(identities.ROOT, got.body)
+            following = rootdoc.advance(root, got.body, verifier)
+            keep_root(state, root, following, got.body)
+            root = following
     return root
 
 

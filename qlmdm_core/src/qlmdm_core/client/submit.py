@@ -21,6 +21,9 @@ from qlmdm_core.client.spool import Entry, Spool
 TOO_LARGE = 413
 """RFC 9110: a server, or more likely a proxy before it, does not take bodies of this size."""
 
+MOST_MISSED = 2**32
+"""A client that sends one message each second has not sent so many after a hundred years."""
+
 
 @dataclass(kw_only=True)
 class Submitted:
@@ -71,8 +74,8 @@ def _submit_one(link: Link, spool: Spool, entry: Entry, result: Submitted) -> bo
             spool.quarantine(entry, answer.reason)
             result.set_aside += 1
             return True
-        if answer.status == envelope.BEHIND and answer.last_seq is not None:
-            link.remember(seq=max(answer.last_seq, link.memory.seq))
+        if answer.status == envelope.BEHIND and _is_likely(answer.last_seq, link.memory.seq):
+            link.remember(seq=max(answer.last_seq or 0, link.memory.seq))
         elif answer.status != envelope.STALE:
             break
     result.problem = f"the server answered {answer.status!r}" + (
@@ -83,6 +86,12 @@ def _submit_one(link: Link, spool: Spool, entry: Entry, result: Submitted) -> bo
         result.problem += link.cid
     result.retry_after = answer.retry_after or 0.0
     return False
+
+
+def _is_likely(last: int | None, ours: int) -> bool:
+    """Whether so many messages can have been sent: who stole the server's key could have us count
+    to the end, and then no honest server would ever take another report of ours."""
+    return last is not None and last <= ours + MOST_MISSED
 
 
 def report_of(

@@ -20,7 +20,7 @@ from qlmdm_core.client.commands.journal import STARTED, Entry, Journal, Outcome
 from qlmdm_core.client.commands.telling import tell
 from qlmdm_core.client.commands.way import SideLink, open_side_link
 from qlmdm_core.client.commands.work import Worker, end, later
-from qlmdm_core.client.link import CANT_ASK
+from qlmdm_core.client.link import CANT_ASK, load_link
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.state import State
 from qlmdm_core.errors import BusyError, QlmdmError, SpoolError
@@ -56,16 +56,19 @@ def run_lane(state: State, lane: str, settings_file: str) -> None:
         state, core, timeout=URGENT_TIMEOUT_SECONDS if lane == lanes.URGENT else None
     )
     try:
-        worker = _worker(state, journal, link)
         _recover(journal, lane, link)
         if lane == lanes.WORK:
             shipped.run_all(state.path, os.environ, _say)
-        _carry_out_all(worker, journal, lane, link)
+        _carry_out_all(state, journal, lane, link)
     finally:
         link.close(state)
 
 
 def _worker(state: State, journal: Journal, link: SideLink) -> Worker:
+    """By the root document and the time of now: this process may have waited for a day until
+    another command was over, and cycles went on meanwhile."""
+    heard_at = load_link(state).server_at
+
     def wipe(worker: Worker, entry: Entry) -> Outcome:
         from qlmdm_core.client.commands import wiping  # loaded for a wipe only
 
@@ -77,7 +80,7 @@ def _worker(state: State, journal: Journal, link: SideLink) -> Worker:
         cid=link.cid,
         root=identities.load_root(state),
         verifier=identities.verifier(),
-        now=lambda: later(time.time(), link.memory.server_at),
+        now=lambda: later(time.time(), max(heard_at, link.memory.server_at)),
         source=link,
         wipe=wipe,
         tell=lambda entry: _tell(link, journal, entry),
@@ -104,7 +107,7 @@ def _recover(journal: Journal, lane: str, link: SideLink) -> None:
             _tell(link, journal, entry)
 
 
-def _carry_out_all(worker: Worker, journal: Journal, lane: str, link: SideLink) -> None:
+def _carry_out_all(state: State, journal: Journal, lane: str, link: SideLink) -> None:
     """Each once in this process; what can't be done now is left to the next runner."""
     tried: set[str] = set()
     while True:
@@ -114,7 +117,9 @@ def _carry_out_all(worker: Worker, journal: Journal, lane: str, link: SideLink) 
         entry = waiting[0]
         tried.add(entry.id)
         with _alone(entry):
-            if journal.outcome(entry) is None and worker.carry_out(entry) is not None:
+            if journal.outcome(entry) is not None:
+                continue
+            if _worker(state, journal, link).carry_out(entry) is not None:
                 _tell(link, journal, entry)
 
 

@@ -56,9 +56,8 @@ class SideLink(Link):
         max_bytes = min(max_bytes, commanddoc.MAX_PAYLOAD_BYTES)
         request = self._envelope("payload", None, 0)
         data = envelope.build(request, {"payload": {"command": command_id}})
-        self._signer.clock_offset = self.memory.clock_offset
         answer = self._transport.download_signed(
-            request.ep, data, self._signer.sign(data), to=to, max_bytes=max_bytes
+            request.ep, data, self._sign(data), to=to, max_bytes=max_bytes
         )
         if answer.status != 200:
             raise UnsignedAnswerError(

@@ -60,17 +60,23 @@ def fetch(folder: str, places: Sequence[Source], *, sha256: str, size: int) -> s
             return path
         problems: list[str] = []
         for place in places:
-            try:
-                _fetch_from(place, path + PART, sha256, size)
-            except TransportError as error:
-                problems.append(str(error))
-                continue
-            if _has(path + PART, sha256, size):
-                os.rename(path + PART, path)
-                return path
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path + PART)
-            problems.append("what came was something else")
+            # A second time if it went on from what others gave: one who lies in its first part,
+            # and then has no more, would else spoil what every honest one gives.
+            for _ in range(2):
+                begun = os.path.lexists(path + PART)
+                try:
+                    _fetch_from(place, path + PART, sha256, size)
+                except TransportError as error:
+                    problems.append(str(error))
+                    break
+                if _has(path + PART, sha256, size):
+                    os.rename(path + PART, path)
+                    return path
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path + PART)
+                problems.append("what came was something else")
+                if not begun:
+                    break
         raise TransportError(f"a release can't be fetched: {'; '.join(problems)}")
 
 
