@@ -643,6 +643,42 @@ def test_qlmdm_verify_names_what_differs(client: Machine) -> None:
 # --- client-setup -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("what", ["python3", "state"])
+def test_client_setup_lets_nobody_change_what_runs_as_root(machine: Machine, what: str) -> None:
+    """A `python3` of somebody's own comes first in PATH; or a folder where everybody writes."""
+    place = machine.folder / "open"
+    place.mkdir()
+    place.chmod(0o777)
+    (place / "python3").symlink_to(sys.executable)
+    new = releases.unpack_bootstrap(
+        str(machine.folder / "new"),
+        machine.build("1.1"),
+        machine.root_document,
+        str(machine.server.invite()),
+    )
+    state = place / "c" if what == "state" else machine.state
+    first = place if what == "python3" else Path(sys.executable).parent
+    argv = ["--dir", str(state), "--bin-dir", str(machine.folder / "bin"), "--no-cron"]
+
+    def setup() -> tuple[int, str]:
+        done = subprocess.run(
+            [f"{new}/client-setup", *argv],
+            env={"PATH": f"{first}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    status, said = setup()
+    assert (status, f"{place} can be written by everybody" in said) == (2, True), said
+    assert not (machine.folder / "bin").exists()
+    script = Path(new) / "lib/qlmdm_core/client/release/wrappers.py"
+    script.write_text(script.read_text().replace("if theirs or (", "if theirs and ("))
+    assert setup()[0] == 0
+    assert str(place) in (machine.folder / "bin/qlmdm-client-cron").read_text()
+
+
 def test_client_setup_may_be_run_again(client: Machine) -> None:
     status, said = client.bootstrap(client.build("1.1"))
     assert status == 0, said

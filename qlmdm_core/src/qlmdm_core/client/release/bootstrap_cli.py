@@ -47,6 +47,7 @@ def _main(folder: str, argv: Sequence[str]) -> int:
     enrolled = os.path.exists(os.path.join(args.dir, "identity.json"))
     token = None if enrolled else _token(folder, args.token_file)
     release = bootstrap.read_release(folder, bootstrap.pinned(args.dir) if token is None else token)
+    wrappers.check_ours(sys.executable)
     _make_state(args.dir)
     with RealFiles(args.dir) as files:
         said = bootstrap.put_in_place(files, release)
@@ -98,6 +99,7 @@ def _token(folder: str, file: str | None) -> Token:
 def _make_state(path: str) -> None:
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
+        wrappers.check_ours(path)
         os.chmod(path, 0o700)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; run it as root, or give --dir") from None

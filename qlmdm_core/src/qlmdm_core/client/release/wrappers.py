@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Sequence
 
 from qlmdm_core.client.release import launcher
@@ -68,6 +69,30 @@ def write_schedule(etc: str, python: str, state: str) -> list[str]:
         _write(os.path.join(units, f"{TIMER}.service"), service, 0o644),
         _write(os.path.join(units, f"{TIMER}.timer"), timer, 0o644),
     ]
+
+
+def check_ours(path: str) -> None:
+    """Raise `UsageError` if others than root, and us, can put something else in its place.
+
+    What lies there is run as root each minute: a Python of somebody's own, or a folder in a
+    place that is open to everybody, would hand the machine to them.
+    """
+    places = {os.path.abspath(path), os.path.realpath(path)}
+    for place in sorted(places):
+        while True:
+            found = os.lstat(place)
+            theirs = found.st_uid not in (0, os.geteuid())
+            # sticky (inode(7)): others can't rename or replace what is not theirs
+            is_open = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+            if theirs or (is_open and not stat.S_ISLNK(found.st_mode)):
+                what = f"belongs to uid {found.st_uid}" if theirs else "can be written by everybody"
+                raise UsageError(
+                    f"{place} {what}, and {path} would be run as root; use another place, or "
+                    "another python3 (the first in PATH)"
+                )
+            if place == os.path.dirname(place):
+                break
+            place = os.path.dirname(place)
 
 
 def remove(bin_dir: str, etc: str) -> list[str]:
