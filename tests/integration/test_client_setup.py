@@ -120,3 +120,17 @@ def test_a_server_that_is_not_there_is_exit_3(setup: Setup, token: str) -> None:
     status, _, err = setup("--server", "http://127.0.0.1:1", "--token-file", token)
     assert status == 3
     assert "refused" in err
+
+
+def test_who_installed_a_release_is_not_told_to_write_a_cron_line(
+    setup: Setup, wire: Wire, token: str, tmp_path: Path
+) -> None:
+    (tmp_path / "c").mkdir(mode=0o700)
+    (tmp_path / "c" / "current").symlink_to("slots/1.1")
+    _, out, _ = setup("--server", wire.url, "--token-file", token)
+    assert "enrolled as" in out
+    assert "cron" not in out
+
+
+def test_who_did_not_is_told(setup: Setup, wire: Wire, token: str) -> None:
+    assert "let cron or a systemd timer" in setup("--server", wire.url, "--token-file", token)[1]

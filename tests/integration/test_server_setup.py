@@ -49,6 +49,14 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def test_the_command_that_it_says_can_be_copied_also_with_a_space_in_the_path(
+    tmp_path: Path,
+) -> None:
+    settings_file = tmp_path / "my server/server.yml"
+    done = run("--answers", answers_in(tmp_path), "--settings", str(settings_file))
+    assert done.stdout.endswith(f"qlmdm-server --settings '{settings_file}'\n"), done.stderr
+
+
 def test_a_server_is_made_out_of_answers(tmp_path: Path) -> None:
     settings_file = tmp_path / "etc/server.yml"
     done = run("--answers", answers_in(tmp_path), "--settings", str(settings_file))

@@ -12,6 +12,7 @@ from qlmdm_core import cli, settings, tokens
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client.enrol import enrol_and_tell
 from qlmdm_core.client.rekey import rekey
+from qlmdm_core.client.release import layout
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
@@ -78,7 +79,8 @@ def _main(argv: Sequence[str]) -> int:
         print("  waiting for approval; on the server: qlmdm-clients approve " + identity.cid)
         print("  nothing more to do here: it goes on by itself, and keeps what it collects")
     print(f"  settings {path}, state {where}")
-    print("  next: let cron or a systemd timer run qlmdm-client-cron each minute")
+    if not os.path.lexists(os.path.join(where, layout.CURRENT)):  # else client-setup sees to it
+        print("  next: let cron or a systemd timer run qlmdm-client-cron each minute")
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from qlmdm_core.errors import UsageError
+from qlmdm_core.server.tables import when
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import Client, Issue
 
@@ -18,17 +19,23 @@ class NoSuchClientError(UsageError):
     exit_status = 1
 
 
-def find_client(store: Store, name: str) -> Client:
-    """The one client with this id or hostname; raises `UsageError` if there is not just one."""
+def find_client(store: Store, name: str, *, prefer_active: bool = False) -> Client:
+    """The one client with this id or hostname; raises `UsageError` if there is not just one.
+
+    `prefer_active` passes over others of that hostname, such as what a machine was before it was
+    installed anew. Who wipes must not guess: there, any two are too many.
+    """
     client = store.client(name)
     if client is not None:
         return client
     named = store.clients_named(name)
+    if prefer_active:
+        named = [one for one in named if one.status == "active"] or named
     if len(named) == 1:
         return named[0]
     if not named:
         raise NoSuchClientError(f"no client is called {name!r}; see qlmdm-clients list")
-    ids = "\n".join(f"  {c.cid}  last seen {c.last_seen_at or 'never'}" for c in named)
+    ids = "\n".join(f"  {c.cid}  {c.status}, last seen {when(c.last_seen_at)}" for c in named)
     raise UsageError(f"{len(named)} clients are called {name!r}; use the id instead:\n{ids}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
@@ -47,5 +48,5 @@ def _main(argv: Sequence[str]) -> int:
     if not done:
         print("everything is there already; nothing was changed")
     else:
-        print(f"done. Start it with: qlmdm-server --settings {path}")
+        print(f"done. Start it with: qlmdm-server --settings {shlex.quote(path)}")
     return 0

@@ -83,6 +83,8 @@ def read(path: str, max_bytes: int) -> bytes:
     try:
         with open(path, "rb") as file:
             data = file.read(max_bytes + 1)
+    except PermissionError:
+        raise UsageError(f"{path} can't be read by this user; run it as root") from None
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}; unpack the tar anew") from None
     if len(data) > max_bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from qlmdm_core.tokens import Token
 STATE = "/var/lib/qlmdm/client"
 BIN = "/usr/local/bin"
 ENROL_FILE = "enrol.yml"
+EXIT_LATER = 3
 EXAMPLES = """\
   ./client-setup                        install, enrol, and let cron start it each minute
   ./client-setup --token-file -         the invitation from standard input
@@ -141,4 +143,12 @@ def _enrol(args: argparse.Namespace, token: Token) -> int:
         env={**os.environ, "QLMDM_STATE_DIR": args.dir},
         check=False,
     )
+    if done.returncode == EXIT_LATER:
+        sys.stderr.write(
+            "client-setup: installed, and not enrolled yet; run the same again when the server "
+            "can be reached\n"
+        )
+    elif done.returncode == 0 and args.no_cron:
+        start = shlex.join(wrappers.start(sys.executable, args.dir, "qlmdm-client-cron"))
+        print(f"  next: let something start this each minute: {start}")
     return done.returncode

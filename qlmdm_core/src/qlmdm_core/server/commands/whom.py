@@ -49,7 +49,7 @@ def chosen(store: Store, args: argparse.Namespace) -> list[Client]:
 
 def _named(store: Store, names: Sequence[str]) -> Iterator[Client]:
     for name in names:
-        client = find_client(store, name)
+        client = find_client(store, name, prefer_active=True)
         if client.status != "active":
             raise UsageError(f"{name} is {client.status}: only active clients get commands")
         yield client

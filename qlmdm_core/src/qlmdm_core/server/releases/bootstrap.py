@@ -54,6 +54,17 @@ def bootstrap_tar(
     )
 
 
+def check_new(path: str) -> None:
+    """Raises `UsageError` if `write_private` could not make this file."""
+    folder = os.path.dirname(path) or "."
+    if os.path.lexists(path):
+        raise UsageError(f"--output: {path}: it exists already; name a new file")
+    if not os.path.isdir(folder):
+        raise UsageError(f"--output: {folder}: there is no such folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"--output: {folder}: you may not write there")
+
+
 def write_private(path: str, data: bytes) -> None:
     """A new file that its owner alone may read, whole or not there. Raises `UsageError`."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

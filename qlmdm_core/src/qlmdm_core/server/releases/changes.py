@@ -11,6 +11,7 @@ from qlmdm_core.manifest import File
 
 MOST_LINES = 40
 """Files that are listed one by one; more of them are counted."""
+LAUNCHER = "launcher/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,20 +82,40 @@ def lines(changes: Changes, *, every_file: bool = False) -> Iterator[str]:
             yield f"  - {name} {before}"
         else:
             yield f"  ~ {name} {before} -> {after}"
-    yield from (f"  settings.yml: {line}" for line in changes.settings)
+    first = changes.size[0] == 0
+    yield from (f"  settings.yml: {line}" for line in _settings(changes.settings, first=first))
     for mark, paths in (("+", changes.added), ("-", changes.removed), ("~", changes.changed)):
-        # The files of a package that came or went are told by its name.
-        own = paths if every_file else [path for path in paths if not path.startswith("lib/")]
-        shown = own if every_file else own[:MOST_LINES]
-        yield from (f"  {mark} {path}" for path in shown)
-        if len(own) > len(shown):
-            yield f"  {mark} {len(own) - len(shown)} files more"
+        yield from (f"  {mark} {line}" for line in (paths if every_file else _summed_up(paths)))
     before_size, after_size = changes.size
+    if first:
+        yield f"  {len(changes.added)} files, {_megabytes(after_size)} unpacked"
+        return
     yield (
         f"  {len(changes.added)} files added, {len(changes.removed)} removed, "
         f"{len(changes.changed)} changed; {_megabytes(after_size)} unpacked "
         f"({_megabytes(before_size)} before)"
     )
+
+
+def _settings(diff: Sequence[str], *, first: bool) -> Iterator[str]:
+    """The diff; of a first release only what is set, since all of it is new."""
+    for line in diff:
+        if not first or (not line.startswith(("+#", "@@")) and line.strip("+ ")):
+            yield line
+
+
+def _summed_up(paths: Sequence[str]) -> Iterator[str]:
+    """Files that a person wants to see one by one, and how many others there are.
+
+    The files of a package are told by its name, and the launcher is one thing.
+    """
+    own = [path for path in paths if not path.startswith(("lib/", LAUNCHER))]
+    yield from own[:MOST_LINES]
+    if len(own) > MOST_LINES:
+        yield f"{len(own) - MOST_LINES} files more"
+    launcher = sum(path.startswith(LAUNCHER) for path in paths)
+    if launcher:
+        yield "the launcher, 1 file" if launcher == 1 else f"the launcher, {launcher} files"
 
 
 def as_json(changes: Changes) -> JSON:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -297,12 +299,14 @@ def _bootstrap(args: argparse.Namespace, context: Context, now: datetime) -> int
         manifest = publish.verify(desk.store, record, desk.root, desk.verifier)
         if now >= manifest.expires_at:
             raise UsageError(f"release {manifest.version} has expired; build a newer one")
+        bootstrap.check_new(args.output)  # before an invitation is made that nobody would have
         token = rollout_cli.token_for(args, desk, now)
         data = bootstrap.bootstrap_tar(desk.store, record, manifest, token)
         bootstrap.write_private(args.output, data)
     secret = "; it holds an invitation: whoever has it can enrol machines" if token else ""
     print(f"{args.output}: release {manifest.version}, {len(data) / 1e6:.1f} MB{secret}")
-    print(f"on the new machine: tar xf {args.output} && sudo ./qlmdm-client/client-setup")
+    name = shlex.quote(os.path.basename(args.output))
+    print(f"on the new machine: tar xf {name} && sudo ./qlmdm-client/client-setup")
     return 0
 
 

@@ -98,7 +98,7 @@ def _changed(args: argparse.Namespace, store: Store, planned: Rollout, now: date
     return rollout.widen(
         planned,
         now,
-        hosts=[find_client(store, name).cid for name in args.to],
+        hosts=[find_client(store, name, prefer_active=True).cid for name in args.to],
         tags=args.tag,
         percent=percent,
         growth=_growth(args) if args.grow is not None else None,

@@ -70,7 +70,9 @@ def when_lines(
     """When it happens, and until when it can be called off."""
     window = (not_before - now).total_seconds()
     return [
-        f"operators     {operators} different ones must sign",
+        "operators     one must sign"
+        if operators == 1
+        else f"operators     {operators} different ones must sign",
         f"called off    until {when(not_before)} ({say_duration(window)} from now) for certain;"
         if window > 0
         else "called off    there is no cancel window (settings: wipe.cancel_window);",
