@@ -7,6 +7,7 @@ once that guard is taken out.
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from qlmdm_core import signedtext
 from qlmdm_core.client import enrol, identity, link, submit
 from qlmdm_core.client.commands.work import later
 from qlmdm_core.client.cycle import open_link, open_spool
+from qlmdm_core.client.release import wrappers
 from qlmdm_core.client.settings import ClientSettings
 from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
@@ -198,3 +200,17 @@ def test_a_lie_about_the_time_does_not_make_a_key_expire(
         thief.is_gone()
         assert laptop.asks() == "stale"
         assert laptop.asks() == "ok"
+
+
+# --- an account on the laptop ---------------------------------------------------------------------
+
+
+def test_a_file_that_lies_ready_does_not_become_a_command(tmp_path: Path) -> None:
+    """Where others write in /usr/local/bin, too: who made the file would go on writing to it."""
+    theirs = tmp_path / "theirs"
+    theirs.touch()
+    os.link(theirs, tmp_path / ".qlmdm-verify.new")
+    (made,) = wrappers.write_commands(str(tmp_path), "/usr/bin/python3", "/s", ["qlmdm-verify"])
+    assert "launcher.py" in Path(made).read_text()
+    assert not os.path.samefile(made, theirs)
+    assert theirs.read_text() == ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -357,6 +358,8 @@ def test_a_clock_set_forward_and_back_makes_no_id_be_forgotten(client: Client) -
     assert client.runs == 1
     far = (command.expires_at + timedelta(days=31)).timestamp()
     assert client.journal.forget(far) == 1, "the server's own signed time lets it be forgotten"
+    client.give(client.signed(command))
+    assert client.runs == 2, "had the clock been enough, it would have been run again"
 
 
 def test_too_early_it_waits_and_too_late_it_is_expired(
@@ -413,7 +416,9 @@ def test_an_altered_payload(client: Client, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("where", ["files", "files/acme", "files/acme/x.conf"])
-def test_a_link_on_the_way_of_a_file(client: Client, where: str, tmp_path: Path) -> None:
+def test_a_link_on_the_way_of_a_file(
+    client: Client, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "x.conf").write_text("theirs")
@@ -427,19 +432,40 @@ def test_a_link_on_the_way_of_a_file(client: Client, where: str, tmp_path: Path)
     if where.endswith("conf"):
         assert (client.state / "files/acme/x.conf").read_bytes() == b"ours"
         assert not link.is_symlink()
+        return
+    outcome = client.outcome(command)
+    assert outcome is not None
+    assert outcome.state in ("failed", "refused")
+    # Without the guard it is put where the link leads.
+    monkeypatch.setattr(places, "_OPEN", os.O_RDONLY | os.O_DIRECTORY)
+    monkeypatch.setattr(Directory, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(Directory, "close", lambda _: None)
+    (tmp_path / "source").write_text("ours")
+    places.put(str(client.state), "acme/x.conf", str(tmp_path / "source"), 0o600)
+    there = elsewhere / ("acme/x.conf" if where == "files" else "x.conf")
+    assert there.read_text() == "ours"
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", "a//x", ""])
-def test_a_path_that_leads_elsewhere(client: Client, path: str, tmp_path: Path) -> None:
+def test_a_path_that_leads_elsewhere(
+    client: Client, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tmp_path / "source"
     source.write_text("x")
     with pytest.raises(OSError, match="leads elsewhere"):
         places.put(str(client.state), path, str(source), 0o600)
     with pytest.raises(OSError, match="leads elsewhere"):
         places.remove(str(client.state), path)
+    if path == "../x":
+        no_guard(monkeypatch, commanddoc, "is_safe_path", True)
+        places.put(str(client.state), path, str(source), 0o600)
+        assert (client.state / "x").exists()
+        assert places.remove(str(client.state), path)
 
 
-def test_a_folder_is_removed_and_no_link_in_it_followed(client: Client, tmp_path: Path) -> None:
+def test_a_folder_is_removed_and_no_link_in_it_followed(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").touch()
@@ -451,6 +477,17 @@ def test_a_folder_is_removed_and_no_link_in_it_followed(client: Client, tmp_path
     assert not folder.exists()
     assert (kept / "file").exists()
     assert not places.remove(str(client.state), "acme")
+    folder.mkdir(mode=0o700)
+    (folder / "link").symlink_to(kept)
+    monkeypatch.setattr(shutil, "rmtree", _follows_links)
+    places.remove(str(client.state), "acme")
+    assert not (kept / "file").exists()
+
+
+def _follows_links(path: str) -> None:
+    for folder, _, names in os.walk(path, followlinks=True):
+        for name in names:
+            os.unlink(os.path.join(folder, name))
 
 
 # --- cut off --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Each file says who wrote it, is replaced whole, and is not touched if somebody e
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import stat
@@ -125,7 +126,10 @@ def _write(path: str, text: str, mode: int) -> str:
     temporary = os.path.join(folder, f".{name}.new")
     try:
         os.makedirs(folder, mode=0o755, exist_ok=True)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        # A new one, of our own: one that somebody else made would go on being theirs to write.
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             os.fchmod(fd, mode)
             file.write(text)
