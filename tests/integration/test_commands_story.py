@@ -156,7 +156,7 @@ def test_a_script_is_run_and_its_output_comes_back(site: Site) -> None:
     status, said = site.admin("output", command[:8])
     assert status == 0
     assert "== laptop7: failed, exit status 3" in said
-    assert "-- stdout\nout\n-- stderr\nerr\n" in said
+    assert "-- stdout\n  out\n-- stderr\n  err\n" in said
     assert "1 of 1 over: 1 failed" in site.admin("list")[1]
 
 

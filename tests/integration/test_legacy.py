@@ -16,6 +16,7 @@ from qlmdm_core.errors import SettingsError
 from qlmdm_core.server import clients_cli, legacy
 from qlmdm_core.server.limits import Buckets
 from qlmdm_core.server.settings import LegacySettings
+from qlmdm_core.store.outgoing import Unattributed
 from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient, make_key_pair, multipart
 from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
 
@@ -183,11 +184,12 @@ def test_a_key_that_can_not_be_read_is_named(
 
 def test_the_list_says_what_it_is_worth(
     server: SimulatedServer,
-    shared: KeyPair,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    post(server, shared, {**REPORT, "hostname": "old\x1b[2J7"})
+    name = "old\x1b[2J7"  # (no longer taken, but it may be there)
+    report = Unattributed(hostname=name, received_at=server.clock(), report=b"{}")
+    server.store.put_unattributed(report)
     monkeypatch.setenv("QLMDM_SETTINGS", server.settings_file)
     monkeypatch.setattr(sys, "argv", ["qlmdm-clients", "list", "--unattributed"])
     assert clients_cli.main() == 0

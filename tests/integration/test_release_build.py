@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,7 +29,7 @@ from qlmdm_core.server.releases import resolve, sources, ustar
 from qlmdm_core.server.releases.build import Built, build
 from qlmdm_core.server.releases.pip import Pip, PipError
 from qlmdm_core.server.releases.tree import Tree
-from qlmdm_core.server.releases.wheels import UnfitError, kept_files, read_wheel
+from qlmdm_core.server.releases.wheels import UnfitError, check_code, kept_files, read_wheel
 from qlmdm_core.server.settings import ReleaseSettings, ServerSettings
 from qlmdm_core.testing.distributions import write_distribution
 from qlmdm_core.testing.wheels import repack_all, write_wheel
@@ -566,3 +567,31 @@ def test_any_files_that_fit_come_out_of_the_tar_as_they_went_in(
 def test_a_path_that_no_tar_can_hold_is_refused() -> None:
     with pytest.raises(UsageError, match="too long"):
         ustar.write_tar([("lib/" + "x" * 120, b"", 0o644)])
+
+
+def test_code_that_is_not_python_is_refused_by_file_and_line(tmp_path: Path) -> None:
+    broken = {"plugin/good.py": "x = 1\n", "plugin/bad.py": "x = 1\n\ndef f(:\n"}
+    wheel = read_wheel(str(write_wheel(tmp_path, "plugin", files=broken)))
+    with pytest.raises(UnfitError, match=r"^plugin 1\.0: plugin/bad\.py, line 3: not Python: "):
+        check_code(wheel)
+
+
+def test_a_module_with_a_nul_is_refused(tmp_path: Path) -> None:
+    wheel = read_wheel(str(write_wheel(tmp_path, "plugin", files={"plugin/bad.py": b"x = 1\0"})))
+    with pytest.raises(UnfitError, match=r"^plugin 1\.0: plugin/bad\.py"):
+        check_code(wheel)
+
+
+def test_no_release_is_built_of_a_plugin_that_does_not_compile(
+    site: Site, tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels = tmp_path / "wheels"
+    shutil.copytree(installed, wheels)
+    write_wheel(wheels, "qlmdm-plugins-broken", files={"qlmdm_broken/agent.py": "import\n"})
+    chosen = (*PLUGINS, "qlmdm-plugins-broken")
+    with pytest.raises(UnfitError, match=r"qlmdm_broken/agent\.py, line 1: not Python"):
+        site.build(wheels=str(wheels), distributions=chosen)
+    monkeypatch.setattr("qlmdm_core.server.releases.build.check_code", lambda _wheel: None)
+    assert "lib/qlmdm_broken/agent.py" in paths(
+        site.build(wheels=str(wheels), distributions=chosen)
+    )

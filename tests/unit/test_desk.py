@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -98,6 +99,7 @@ class Site:
         root = self.root(**changes)
         document = self.ring.sign(rootdoc.build(root), "root", "root2", "root3")
         store: Any = Drafts(document)
+        shutil.rmtree(self.folder / "roots", ignore_errors=True)  # of the desk before, if any
         settings = ServerSettings(url="https://x", keys=str(self.folder))
         return Desk(settings, store, SequoiaVerifier(), now=now)
 

@@ -75,6 +75,9 @@ class Copies:
         name = "copy" + hashlib.sha256(words.encode()).hexdigest()[:28]
         if self._store.invitation(name) is not None:
             return name
+        if original.status == "pending" and COPY_OF in original.flags:
+            # Else each of them could have as many again.
+            raise Told(envelope.REFUSED, reason="too_many_copies")
         living = [
             cid
             for cid in original.flags.get(COPIES) or ()

@@ -18,6 +18,7 @@ they delete what they sent.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -50,6 +51,8 @@ PER_MINUTE = 120.0
 MOST_HOSTNAMES = 2000
 """The shared key must not fill the database: no further names are taken."""
 LOOK_SECONDS = 60.0
+# hostname(7): letters, digits, hyphens, dots. Any other sign would only look like one of these.
+_HOSTNAME = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_HOSTNAME}}}\Z")
 
 
 @dataclass
@@ -115,10 +118,11 @@ class LegacySubmit:
         except (SignatureError, JsonError) as error:
             raise Forbidden(f"by the shared key: {error}", fingerprint=fingerprint) from None
         hostname = value.get("hostname") if isinstance(value, dict) else None
-        if not isinstance(hostname, str) or not 1 <= len(hostname) <= MAX_HOSTNAME:
+        if not isinstance(hostname, str) or not _HOSTNAME.match(hostname):
             raise Forbidden("by the shared key, without a hostname", fingerprint=fingerprint)
-        if any(client.status != "retired" for client in self._store.clients_named(hostname)):
-            raise Forbidden("by the shared key, as an enrolled client", fingerprint=fingerprint)
+        for name in spellings(hostname):
+            if any(client.status != "retired" for client in self._store.clients_named(name)):
+                raise Forbidden("by the shared key, as an enrolled client", fingerprint=fingerprint)
         self._make_room(hostname)
         self._store.put_unattributed(
             Unattributed(hostname=hostname, received_at=now, report=form.data)
@@ -135,6 +139,12 @@ class LegacySubmit:
             if hostname not in names.known and len(names.known) >= MOST_HOSTNAMES:
                 raise Forbidden("too many names by the shared key")
             self._names = _Names(names.known | {hostname}, names.read_at)
+
+
+def spellings(hostname: str) -> set[str]:
+    """A hostname as an enrolled client may write it: case and a last dot mean nothing."""
+    plain = hostname.rstrip(".")
+    return {hostname, plain, plain.lower(), plain.upper(), plain.capitalize()}
 
 
 def read_shared_key(settings: LegacySettings) -> PublicKey:

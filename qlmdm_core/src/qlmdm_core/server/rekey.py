@@ -11,16 +11,18 @@ Who is asked to do so is in the store's `rekey_wanted`; see `RekeyWanted`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import secrets
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
 
 import falcon
 
 from qlmdm_core import envelope, rekeying
 from qlmdm_core.api import JSON
-from qlmdm_core.errors import SignatureError, StoreUnavailableError
+from qlmdm_core.errors import BusyError, SignatureError, StoreUnavailableError
 from qlmdm_core.server.gate import Caller, Gate
 from qlmdm_core.server.refusals import Told
 from qlmdm_core.signing import PublicKey, packets
@@ -34,6 +36,7 @@ WANTED = "rekey_wanted"
 """The name in the store's small values: `{"cids": […], "made_before": Unix time or null}`."""
 MOST_NAMED = 1000
 """So many clients can be named; whoever means more means all."""
+LEASE_SECONDS = 5.0
 LOOK_SECONDS = 30.0
 """So old may this process's idea of who is asked be."""
 
@@ -135,7 +138,10 @@ class RekeyWanted:
         """A client has a new key."""
         _, cids, _ = self._look()
         if cid in cids:
-            change_wanted(self._store, remove=[cid])
+            try:
+                change_wanted(self._store, remove=[cid])
+            except BusyError as error:  # then it is asked again, and this is tried again
+                log.warning("client %s stays named: %s", cid, error)
             self._known = None
 
     def _look(self) -> tuple[float, frozenset[str], float | None]:
@@ -161,12 +167,30 @@ def change_wanted(
     remove: Sequence[str] = (),
     all_now: datetime | None = None,
 ) -> None:
-    """Name clients, or all whose keys were made before `all_now`."""
-    cids, made_before = wanted(store)
-    kept = [cid for cid in dict.fromkeys([*cids, *add]) if cid not in set(remove)]
-    if all_now is not None:
-        made_before = all_now.timestamp()
-    store.set_meta(WANTED, {"cids": kept[-MOST_NAMED:], "made_before": made_before})
+    """Name clients, or all whose keys were made before `all_now`.
+
+    One at a time, since it is read and written again. Raises `BusyError`.
+    """
+    with _alone(store):
+        cids, made_before = wanted(store)
+        kept = [cid for cid in dict.fromkeys([*cids, *add]) if cid not in set(remove)]
+        if all_now is not None:
+            made_before = all_now.timestamp()
+        store.set_meta(WANTED, {"cids": kept[-MOST_NAMED:], "made_before": made_before})
+
+
+@contextlib.contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """For the time of a `with` statement nobody else changes who is wanted."""
+    owner, end = secrets.token_hex(8), time.monotonic() + 2 * LEASE_SECONDS
+    while not store.take_lease(WANTED, owner, datetime.now(timezone.utc), LEASE_SECONDS):
+        if time.monotonic() > end:
+            raise BusyError("others keep changing who is to replace their keys; try again")
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        store.drop_lease(WANTED, owner)
 
 
 def made_at(public_key: str) -> float:

@@ -25,6 +25,7 @@ from qlmdm_core.server import crypto
 from qlmdm_core.server.context import Context
 from qlmdm_core.server.desk import Completed, Desk, describe
 from qlmdm_core.server.online_key import settle_online
+from qlmdm_core.server.root_pin import trusted_root
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.server.tables import clean
 from qlmdm_core.signing import PublicKey, Verifier
@@ -204,13 +205,14 @@ def publish(
     The same document again changes nothing. Raises `TrustError` for one that clients would
     refuse, and `BusyError` if somebody else published another one of this version meanwhile.
     """
-    current = crypto.newest_root(store, verifier)
+    current = trusted_root(settings, store, verifier)
     signed = signedtext.unpack(document, max_bytes=rootdoc.MAX_BYTES)
     if rootdoc.parse(signed.text) == current:
         root = current
     else:
         root = rootdoc.advance(current, document, verifier)
         _put(store, RootDocument(version=root.version, document=document))
+        trusted_root(settings, store, verifier)  # which remembers it
     return [
         f"root document: version {root.version}, valid until {rootdoc.write_time(root.expires_at)}",
         *settle_online(settings, root),

@@ -25,6 +25,7 @@ from qlmdm_core.server.desk import Desk
 from qlmdm_core.server.keepers import read_keepers
 from qlmdm_core.server.private_files import private_umask, write_new
 from qlmdm_core.server.root_changes import Changes
+from qlmdm_core.server.root_pin import trusted_root
 from qlmdm_core.server.settings import ServerSettings, shipped_commands, shipped_settings
 from qlmdm_core.settings import setting
 from qlmdm_core.settings_template import template
@@ -190,11 +191,11 @@ def _trust(
         store.put_root(RootDocument(version=1, document=document))
         say(f"root document: version 1, valid for {settings.root_expires_after / 86400:.0f} days")
         _tell_keepers(keepers, say)
-    root = crypto.newest_root(store, verifier)
+    root = trusted_root(settings, store, verifier)
     # Their certificates are compared, too: a renewed key has the fingerprint that it had.
     if keepers and set(keepers) != set(root.keeper_keys()):
         _change_keepers(settings, store, verifier, keepers, now, say)
-        root = crypto.newest_root(store, verifier)
+        root = trusted_root(settings, store, verifier)
     path = crypto.online_key_path(settings)
     if not os.path.exists(path):
         home = crypto.role_home(settings, "online")

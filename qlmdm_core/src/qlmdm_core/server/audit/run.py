@@ -16,6 +16,7 @@ from qlmdm_core.server.audit.judge import BROKEN_SECONDS
 from qlmdm_core.server.audit.outgoing import MARK, read_outgoing
 from qlmdm_core.server.audit.rules import Rule, version
 from qlmdm_core.server.audit.workers import Fleet, Tally, judge_fleet
+from qlmdm_core.server.commands.closing import sweep
 from qlmdm_core.server.lookup import every_issue
 from qlmdm_core.server.releases import progress
 from qlmdm_core.store import Store
@@ -141,11 +142,13 @@ class Audit:
         return tally
 
     def _tidy(self, store: Store, now: datetime) -> None:
-        """What nobody else is regularly there to do: the history, roll-outs that grow."""
+        """What nobody else is regularly there to do: the history, what no client will ever tell
+        about, roll-outs that grow."""
         for _ in range(SETTLE_AT_MOST):
             if store.settle_changes(PAGE) < PAGE:
                 break
         store.forget_changes(now - timedelta(seconds=self.changes_kept))
+        sweep(store, now)
         progress.advance(store, now)
 
     def _due(self, store: Store, now: datetime) -> tuple[list[Issue], list[Alert]]:

@@ -14,6 +14,8 @@ MAX_COMMANDS = 16
 MAX_BYTES = 1 << 20
 """Of one answer, all commands together."""
 URGENT = ("cancel", "wipe")
+GIVEN = ("delivered", "started")
+"""The states of what a client was given and has not ended."""
 
 
 def for_client(store: Store, key: ClientKey, now: datetime) -> list[str]:
@@ -46,8 +48,12 @@ def _in_order(due: Sequence[DueCommand]) -> list[DueCommand]:
 
 
 def _mark(store: Store, due: DueCommand, cid: str, now: datetime) -> bool:
+    command_id = due.command.command_id
     try:
-        # None: it was cancelled, or its client deleted, in this very moment.
-        return store.advance_target(due.command.command_id, cid, "delivered", now) is not None
+        if store.advance_target(command_id, cid, "delivered", now):
+            return True
+        # In this very moment another worker gave it, or it was cancelled, or its client deleted.
+        target = store.target(command_id, cid)
     except StoreError:
         return False  # with the next poll, then
+    return target is not None and target.state in GIVEN

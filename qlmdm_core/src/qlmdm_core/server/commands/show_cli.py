@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
+from textwrap import indent
 
 import orjson
 
 from qlmdm_core.api import JSON
 from qlmdm_core.client.commands.shipped import COLLECTOR
 from qlmdm_core.errors import UsageError
+from qlmdm_core.server.commands.closing import sweep
 from qlmdm_core.server.commands.finding import all_targets, find_command, host_of
 from qlmdm_core.server.commands.waiting import progress, row
 from qlmdm_core.server.lookup import find_client
@@ -21,15 +23,6 @@ from qlmdm_core.store.outgoing import CommandRecord, CommandTarget
 from qlmdm_core.store.records import Client
 
 LISTED = 50
-GRACE = timedelta(days=7)
-"""A client may have carried a command out in time and be able to tell only later. So what it
-was given is called expired only so long after the command's end."""
-
-
-def sweep(store: Store, now: datetime) -> None:
-    """Close what no client will ever tell about."""
-    while store.expire_targets(now - GRACE):
-        pass
 
 
 def list_commands(store: Store, *, now: datetime, count: int, as_json: bool) -> int:
@@ -112,7 +105,8 @@ def output(store: Store, name: str, host: str | None, *, as_json: bool) -> int:
         for stream in ("stdout", "stderr"):
             if text := result.get(stream):
                 print(f"-- {stream}")
-                print(printable(str(text)))
+                # Set in, so that no client can print what looks like another one's.
+                print(indent(printable(str(text)), "  ", lambda _line: True))
     return 0
 
 
@@ -138,7 +132,8 @@ def list_shipped(store: Store, clients: Iterator[Client], *, as_json: bool) -> i
     for client in clients:
         for name, note in _shipped(store, client.cid):
             if as_json:
-                print(json.dumps({"client": client.hostname, "name": name, **note}))
+                # What the client wrote comes first: it must not name another client.
+                print(json.dumps({**note, "client": client.hostname, "name": name}))
             status, reason = note.get("exit_status"), note.get("reason") or ""
             last = (str(note.get("stdout") or "").strip().splitlines() or [""])[-1]
             rows.append(

@@ -27,6 +27,7 @@ from qlmdm_core.server.releases import sources, tree, ustar
 from qlmdm_core.server.releases.pip import Pip
 from qlmdm_core.server.releases.resolve import PYTHONS, resolve
 from qlmdm_core.server.releases.tree import Tree
+from qlmdm_core.server.releases.wheels import check_code
 from qlmdm_core.server.settings import ServerSettings, shipped_commands, shipped_settings
 
 
@@ -73,6 +74,9 @@ def build(
         os.mkdir(made)
         roots = [sources.requirement(name, pip, made) for name in names]
         wheels = resolve(roots, pip, folder)
+        for wheel in wheels:
+            if wheel.name in names:  # what others publish may hold files for other Pythons
+                check_code(wheel)
         tree.add_code(grown, wheels)
     tree.add_launcher(grown)
     grown.add("settings.yml", text.encode("utf-8"), "the clients' settings")

@@ -12,6 +12,7 @@ import email.parser
 import email.policy
 import os
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,6 +116,25 @@ def kept_files(wheel: Wheel) -> Iterator[tuple[str, bytes]]:
                 yield path, archive.read(entry)
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise UnfitError(f"{base}: can't be read: {error}") from None
+
+
+def check_code(wheel: Wheel) -> None:
+    """Raise `UnfitError`, with file and line, for a module that no client could import."""
+    for path, content in kept_files(wheel):
+        if not path.endswith(".py"):
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                compile(content, path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            line = getattr(error, "lineno", None)
+            where = f"{path}, line {line}" if line else path
+            reason = getattr(error, "msg", None) or error
+            raise UnfitError(
+                f"{wheel.name} {wheel.version}: {where}: not Python: {reason}; mend it, or leave "
+                "the distribution out"
+            ) from None
 
 
 def _kept_path(entry: str) -> str | None:
