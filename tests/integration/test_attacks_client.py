@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from qlmdm_core import signedtext
+from qlmdm_core import envelope, signedtext
 from qlmdm_core.client import enrol, identity, link, submit
 from qlmdm_core.client.commands.work import later
 from qlmdm_core.client.cycle import open_link, open_spool
@@ -139,6 +139,18 @@ def test_a_lie_about_the_time_does_not_outlast_the_liar(
     assert laptop.reports() == (1, "")
 
 
+def test_a_lie_about_the_time_would_outlast_the_liar(
+    laptop: Laptop, thief: Thief, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above, without the guard."""
+    monkeypatch.setattr(envelope, "LATEST", 2**64)
+    thief.lies(at=2**63 - 1, status="stale")
+    laptop.asks()
+    thief.is_gone()
+    with pytest.raises(link.UnsignedAnswerError, match="403"):
+        laptop.asks()
+
+
 @pytest.mark.parametrize("at", [FAR, 2**32 - 1])
 def test_time_as_the_thief_has_it_is_not_believed_beyond_the_root_document(
     laptop: Laptop, thief: Thief, at: int
@@ -186,6 +198,16 @@ def test_a_lie_about_what_was_counted_does_not_silence_a_client(
     laptop.reports()
     thief.is_gone()
     assert laptop.reports() == (2, "")
+
+
+def test_it_would_silence_a_client_that_believed_any_number(
+    laptop: Laptop, thief: Thief, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "MOST_MISSED", 2**64)
+    thief.lies(status="behind", last_seq=2**53)
+    laptop.reports()
+    thief.is_gone()
+    assert laptop.reports()[0] == 0
 
 
 def test_a_lie_about_the_time_does_not_make_a_key_expire(
