@@ -70,11 +70,11 @@ def submissions(client: SimulatedClient, count: int, *, changed: bool = True) ->
     return made
 
 
-def polls(client: SimulatedClient, count: int) -> list[bytes]:
-    """Requests that ask for news."""
+def polls(client: SimulatedClient, count: int, **status: JSON) -> list[bytes]:
+    """Requests that ask for news; `status` is what the client says of its release."""
     made = []
     for _ in range(count):
-        data = envelope.build(client.envelope("update"), {"update": {"root": 1}})
+        data = envelope.build(client.envelope("update"), {"update": {"root": 1, **status}})
         made.append(request(envelope.UPDATE, *multipart(data, client.key.signer.sign(data))))
     return made
 

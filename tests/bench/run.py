@@ -19,7 +19,9 @@ import audit
 import client
 import commands
 import hostile
+import releases
 import server
+import slots
 from figures import table
 
 SECTIONS = {
@@ -27,6 +29,8 @@ SECTIONS = {
     "server": server.figures,
     "hostile": hostile.figures,
     "audit": audit.figures,
+    "releases": releases.figures,
+    "slots": slots.figures,
     "commands": commands.figures,
 }
 
