@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from qlmdm_core import cli
+from qlmdm_core.errors import UsageError
 from qlmdm_core.signedtext import SignedText
 from qlmdm_core.store.open import open_store
 from qlmdm_core.store.records import RootDocument
@@ -120,6 +121,16 @@ def test_other_errors_are_not_taken_for_the_outputs(capsys: pytest.CaptureFixtur
     with pytest.raises(OSError, match="of some other file"):
         cli.run(main, "qlmdm-x", [])
     assert capsys.readouterr() == ("something\n", "")
+
+
+def test_an_error_can_not_move_a_terminals_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """A client may have chosen some of its words, such as a hostname."""
+
+    def main(argv: object) -> int:
+        raise UsageError("2 clients are called \x1b[2J\r\u202e:\n  a")
+
+    assert cli.run(main, "qlmdm-x", []) == 2
+    assert capsys.readouterr().err == "qlmdm-x: 2 clients are called ·[2J··:\n  a\n"
 
 
 # --- options --------------------------------------------------------------------------------

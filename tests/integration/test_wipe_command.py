@@ -228,6 +228,18 @@ def test_the_hostname_must_be_typed(site: Site, typed: str) -> None:
     assert site.server.store.commands(kind="wipe") == []
 
 
+def test_a_name_that_nobody_can_type_does_not_keep_a_machine_from_being_wiped(site: Site) -> None:
+    """A thief who is root chooses it; the id is ours."""
+    site.client.hostname = "\x1b[2J\u200blaptop7 "
+    site.report()
+    said = site.wipe(site.cid, "--method", "erase", typed="laptop7")
+    assert said.status == 2
+    assert "\x1b" not in said.out
+    said = site.wipe(site.cid, "--method", "erase", typed=site.cid)
+    assert said.status == 0, said.out
+    assert len(site.server.store.commands(kind="wipe")) == 1
+
+
 def test_who_is_no_operator_is_refused(site: Site) -> None:
     home = Path(site.server.settings.keys) / "operator"
     for path in home.glob("private-keys-v1.d/*"):
@@ -282,6 +294,18 @@ def test_two_operators_sign_where_two_are_asked_for(site: Site) -> None:
     done = site.wipe("--approve", draft.name, "--operator", first, typed="laptop7")
     assert done.status == 0, done.out
     assert site.state() == "held"
+
+
+def test_the_last_signature_wipes_nobody_who_is_not_to_be_wiped(site: Site) -> None:
+    site.office.do("add-operator", "bob", "--yes")
+    site.settings("wipe:\n  operators: 2")
+    site.wipe("laptop7", "--method", "erase", "--operator", "bob", typed="laptop7")
+    (draft,) = site.server.store.drafts()
+    site.settings("  never: [laptop7]")
+    said = site.office.run("sign", draft.name, "--operator", _other(site, "bob"), "--yes")
+    assert said.status != 0
+    assert "never to wipe laptop7" in said.out + said.err
+    assert site.server.store.commands(kind="wipe") == []
 
 
 def test_the_window_begins_with_the_last_signature(

@@ -93,7 +93,7 @@ def _status(
     try:
         status = main(argv)
     except QlmdmError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {visible(str(error))}", file=sys.stderr)
         status = error.exit_status
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
@@ -105,6 +105,11 @@ def _status(
         raise
     output.flush()
     return status
+
+
+def visible(text: str) -> str:
+    """Lines without what could move a terminal's cursor: a client may have chosen a word."""
+    return "".join(char if char.isprintable() or char == "\n" else "·" for char in text)
 
 
 class _Output:

@@ -86,7 +86,7 @@ def _main(argv: Sequence[str]) -> int:
 def _wipe(office: Office, args: argparse.Namespace) -> int:
     found = reported.read(office.store, find_client(office.store, args.host))
     desk = office.desk
-    reasons = reported.refusals(found, office.context.settings.wipe, desk.root)
+    reasons = reported.refusals(found.client, office.context.settings.wipe, desk.root)
     methods: tuple[Method, ...] = (args.method,) if args.method else get_args(Method)
     unfit = {method: reported.unfit(found, method) for method in methods}
     if args.json:
@@ -134,12 +134,17 @@ def _ordered(office: Office, found: Reported, method: Method, operator: str | No
 
 
 def _confirm(client: Client, method: Method) -> None:
-    """Let them type the hostname. Raises `UsageError` unless it is typed."""
+    """Let them type the hostname. Raises `UsageError` unless it is typed.
+
+    Or the id: what a thief calls the machine need not be on any keyboard.
+    """
     print(f"\nType the hostname to have it wiped by {method}: ", end="", flush=True)
     typed = sys.stdin.readline().strip()
     print()
-    if typed != client.hostname:
-        raise UsageError("that is not its hostname; nothing was done")
+    if typed not in (client.hostname, client.cid):
+        raise UsageError(
+            f"that is not its hostname (its id, {client.cid}, will do as well); nothing was done"
+        )
 
 
 def _approve(office: Office, args: argparse.Namespace) -> int:
@@ -152,7 +157,7 @@ def _approve(office: Office, args: argparse.Namespace) -> int:
     client = find_client(office.store, command.hosts[0])
     found = reported.read(office.store, client)
     _say(*showing.lines(found, office.now), "", *showing.method_lines(command.wipe.method))
-    reasons = reported.refusals(found, office.context.settings.wipe, desk.root)
+    reasons = reported.refusals(found.client, office.context.settings.wipe, desk.root)
     if found.plan.order(command.wipe.method) != command.wipe:
         reasons.append("it reports other disks, headers or machine-id than the order names")
     if reasons:
