@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,11 +15,12 @@ from typing import Any
 import pytest
 
 from qlmdm_core.client.release import bootstrap, bootstrap_cli
-from qlmdm_core.errors import UsageError
+from qlmdm_core.errors import NotSetUpError, StoreUnavailableError, UsageError
 from qlmdm_core.server.commands import whom
 from qlmdm_core.server.lookup import find_client
 from qlmdm_core.server.releases import bootstrap as bootstraps
 from qlmdm_core.server.wipe.showing import when_lines
+from qlmdm_core.store.sqlite.connection import connect
 from qlmdm_core.testing.client import SimulatedClient, make_key_pair
 from qlmdm_core.testing.server import SimulatedServer, simulated_server
 from qlmdm_core.tokens import Token
@@ -121,3 +123,19 @@ def test_the_plan_of_a_wipe_counts_operators_as_people_do(operators: int, said: 
     now = datetime(2026, 11, 24, tzinfo=timezone.utc)
     lines = when_lines(now=now, not_before=now, expires_at=now, operators=operators)
     assert lines[0] == f"operators     {said}"
+
+
+def test_who_may_not_see_the_database_is_not_told_that_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "qlmdm.sqlite")
+    with pytest.raises(NotSetUpError, match="there is no database yet"):
+        connect(path)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        with pytest.raises(StoreUnavailableError, match="the user who owns the database"):
+            connect(path)

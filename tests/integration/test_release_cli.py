@@ -17,6 +17,7 @@ import pytest
 
 from qlmdm_core.api import Alert
 from qlmdm_core.cli import run as run_command
+from qlmdm_core.server import keys_cli
 from qlmdm_core.server.audit.rules import rules
 from qlmdm_core.server.audit.run import Audit
 from qlmdm_core.server.releases import bootstrap, cli, progress, publish, rollout
@@ -354,6 +355,19 @@ def test_the_tar_for_new_machines_holds_all_that_they_need_and_is_private(
     assert (folder / "enrol.yml").read_text().startswith("token: qlmdm1.")
     shell.run("bootstrap", "--output", str(output), status=2)  # is there already
     assert "name a new file" in shell.errors
+
+
+def test_a_release_that_only_an_old_key_signed_is_not_for_new_machines(
+    server: SimulatedServer, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_release(server)
+    words = ["qlmdm-keys", "rotate", "release", "--yes", "--settings", server.settings_file]
+    monkeypatch.setattr(sys, "argv", words)
+    assert keys_cli.main() == 0
+    shell.run("bootstrap", "--output", str(tmp_path / "new.tar"), "--invite", "3", status=1)
+    assert "signed by 0 of the 1 release keys" in shell.errors
+    assert "qlmdm-client-release build" in shell.errors
+    assert server.store.invitations() == []
 
 
 def _plainly() -> dict[str, Any]:

@@ -296,7 +296,13 @@ def _bootstrap(args: argparse.Namespace, context: Context, now: datetime) -> int
             record, _ = publish.previous(desk.store)
         if record is None:
             raise UsageError("there is no release yet; make one with: qlmdm-client-release build")
-        manifest = publish.verify(desk.store, record, desk.root, desk.verifier)
+        try:
+            manifest = publish.verify(desk.store, record, desk.root, desk.verifier)
+        except TrustError as error:
+            raise TrustError(
+                f"release {_name(record)} is nothing that a new machine would install: {error}; "
+                "build another: qlmdm-client-release build"
+            ) from None
         if now >= manifest.expires_at:
             raise UsageError(f"release {manifest.version} has expired; build a newer one")
         bootstrap.check_new(args.output)  # before an invitation is made that nobody would have

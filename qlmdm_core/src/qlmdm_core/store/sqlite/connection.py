@@ -37,9 +37,22 @@ _ADVICE = {
 _CORRUPT = ("database disk image is malformed", "file is not a database", "malformed database")
 
 
+def _exists(path: str) -> bool:
+    """Whether the file is there. Raises `StoreUnavailableError` if this user can't tell."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{path}: {error.strerror}; run this as the user who owns the database"
+        ) from None
+    return True
+
+
 def connect(path: str, *, create: bool = False) -> sqlite3.Connection:
     """A connection to the file, without implicit transactions; usable from any one thread."""
-    if not create and not os.path.exists(path):
+    if not create and not _exists(path):
         missing_folder(path)
         raise NotSetUpError(f"{path}: there is no database yet; run qlmdm-server-setup")
     if create:
