@@ -9,7 +9,9 @@ from qlmdm_core import commanddoc, signedtext
 from qlmdm_core.api import JSON
 from qlmdm_core.commanddoc import Command
 from qlmdm_core.errors import BusyError, TrustError
+from qlmdm_core.server import crypto
 from qlmdm_core.server.context import Context
+from qlmdm_core.server.wipe import reported
 from qlmdm_core.store import Store
 from qlmdm_core.store.outgoing import CommandPart, CommandRecord, Draft
 
@@ -27,6 +29,7 @@ def finish(
     known = store.command(_read(documents[0]).id) if documents else None
     if known is not None:
         return [said(known)]
+    _check_wipes(context, store, documents)
     attach = draft.attach if isinstance(draft.attach, dict) else {}
     now = datetime.now(timezone.utc)
     record = publish(
@@ -38,6 +41,23 @@ def finish(
         wipe_held_until=now + timedelta(seconds=context.settings.wipe.cancel_window),
     )
     return [said(record)]
+
+
+def _check_wipes(context: Context, store: Store, documents: Sequence[bytes]) -> None:
+    """The last signature may come long after the order, and by another command than the one
+    that looks at these. Raises `TrustError` for a machine that is not to be wiped (any more).
+    """
+    wipes = [command for command in map(_read, documents) if command.kind == "wipe"]
+    if not wipes:
+        return
+    root = crypto.newest_root(store, crypto.verifier_of(crypto.best_engine()))
+    for cid in (cid for command in wipes for cid in command.hosts):
+        client = store.client(cid)
+        if client is None:
+            raise TrustError(f"there is no client {cid}; nothing was queued")
+        reasons = reported.refusals(client, context.settings.wipe, root)
+        if reasons:
+            raise TrustError(f"{client.hostname}: {'; '.join(reasons)}; nothing was queued")
 
 
 def publish(

@@ -60,9 +60,9 @@ def read(store: Store, client: Client) -> Reported:
     )
 
 
-def refusals(found: Reported, settings: WipeSettings, root: Root) -> list[str]:
+def refusals(client: Client, settings: WipeSettings, root: Root) -> list[str]:
     """Why this client can't be wiped from here at all; empty: it can."""
-    client, reasons = found.client, []
+    reasons = []
     if client.cid in root.never_wipe:
         reasons.append(f"root document {root.version} says that it is never to be wiped")
     for word in settings.never:
