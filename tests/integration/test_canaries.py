@@ -128,6 +128,15 @@ class Story:
         ]
 
 
+def secret_parts(folder: Path) -> list[str]:
+    """The secret numbers of all keys in gpg homes below a folder, as gpg writes them."""
+    found = []
+    for path in sorted(folder.glob("*/private-keys-v1.d/*.key")):
+        for number in re.findall(r"\(d\s+#([0-9A-F\s]+)#", path.read_text("latin-1")):
+            found.append(re.sub(r"\s", "", number))
+    return found
+
+
 def until(condition: Callable[[], object]) -> None:
     while not condition():
         threading.Event().wait(0.02)
@@ -211,6 +220,36 @@ def test_no_secret_is_where_it_does_not_belong(story: Story) -> None:
     assert all(path.startswith("server/") for path in story.found(PAYLOAD))
     assert PAYLOAD not in (story.folder / "server.log").read_text()
     assert watch.told(PAYLOAD) == []
+
+
+@pytest.mark.slow
+def test_no_key_of_a_role_and_no_share_is_where_it_does_not_belong(story: Story) -> None:
+    """Operators sign, a root document is issued, a key is split and put together again."""
+    numbers = secret_parts(story.folder / "server" / "keys")
+    assert len(numbers) == 4, "online, release, operator, root"
+    shares_folder = story.folder / "shares"
+    with Watch() as watch:
+        token = story.server.invite()
+        setup = ("--server", story.url, "--hostname", "laptop7", "--token-file", "-")
+        story.run("qlmdm-client-setup", *setup, data=f"{token}\n")
+        script = f"#!/bin/sh\n: {PAYLOAD}\n"
+        story.admin("qlmdm-client-command", "run", "-", "--host", "laptop7", data=script)
+        story.admin("qlmdm-keys", "renew", "--yes")
+        split = ("--keepers", "3", "--threshold", "2", "--output", str(shares_folder))
+        story.admin("qlmdm-keys", "split", "release", *split, "--remove")
+        shares = sorted(shares_folder.glob("release-share-*"))
+        story.admin("qlmdm-keys", "combine", "release", *map(str, shares[:2]))
+    assert any("qlmdm-keys" in what for what in watch.seen)
+    said = "\n".join(story.said)
+    words = [line for path in shares for line in path.read_text().splitlines() if len(line) > 60]
+    assert len(words) >= 3
+    for secret in (*numbers, *map(str.lower, numbers)):
+        assert story.found(secret, "server/keys/") == []
+    for secret in words:
+        assert story.found(secret, "shares/") == []
+    for secret in (*numbers, *words, PAYLOAD):
+        assert secret not in said
+        assert watch.told(secret) == []
 
 
 @pytest.mark.slow

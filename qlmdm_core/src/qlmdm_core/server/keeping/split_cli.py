@@ -20,6 +20,7 @@ from qlmdm_core.server.keeping import split as splits
 from qlmdm_core.server.keeping import words
 from qlmdm_core.server.keeping.bundle import Bundle
 from qlmdm_core.server.keeping.words import ReadShare
+from qlmdm_core.server.root_pin import trusted_root
 
 EXAMPLES = """\
   qlmdm-keys split root --keepers 5 --threshold 3 --output /media/stick/shares --remove
@@ -124,7 +125,8 @@ def bundle_path(context: Context, role: str) -> str:
 
 def _root(context: Context) -> Root:
     with context.store() as store:
-        return crypto.newest_root(store, crypto.verifier_of(crypto.best_engine()))
+        verifier = crypto.verifier_of(crypto.best_engine())
+        return trusted_root(context.settings, store, verifier)
 
 
 def _keepers(args: argparse.Namespace) -> int:
