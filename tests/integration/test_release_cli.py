@@ -115,7 +115,9 @@ def test_a_release_is_built_shown_compared_verified_and_withdrawn(
     assert [one["version"] for one in listed] == ["1.2", "1.1"]
     assert listed[1]["note"] == "the first"
     assert "as they were signed" in shell.run("verify")
-    assert "offered no more" in shell.run("withdraw", "1.2", "--yes")
+    withdrawn = shell.run("withdraw", "1.2", "--yes")
+    assert "offered no more. No client runs it" in withdrawn
+    assert "no more" in shell.run("list").splitlines()[1]
     assert "withdrawn already" in shell.run("withdraw", "1.2", "--yes")
     shell.run("rollout", "1.2", "--all", status=2)
     assert "withdrawn" in shell.errors

@@ -49,3 +49,22 @@ def test_a_later_release_shows_each_changed_line_of_the_settings_comments_too() 
     assert "  ~ the launcher, 27 files" in said
     assert "  - the launcher, 1 file" in said
     assert "  - commands/hello" in said
+
+
+def test_code_that_changed_under_the_same_version_is_told() -> None:
+    before = contents("lib/x/a.py", "lib/x/b.py", "lib/y.py")
+    after = Contents(
+        files=contents("lib/x/a.py", "lib/x/b.py", "lib/y.py", content="b").files,
+        distributions={"x": "1"},
+        settings=SETTINGS,
+    )
+    said = list(changes.lines(changes.compare(before, after)))
+    assert said[:2] == ["  ~ lib/x, 2 files", "  ~ lib/y.py, 1 file"]
+
+
+def test_code_of_a_package_with_another_version_is_told_by_its_name_alone() -> None:
+    before = contents("lib/x/a.py", "lib/y.py")
+    newer = contents("lib/x/a.py", "lib/x-2.dist-info/RECORD", "lib/y.py", content="b")
+    after = Contents(files=newer.files, distributions={"x": "2"}, settings=before.settings)
+    said = list(changes.lines(changes.compare(before, after)))
+    assert said[:2] == ["  ~ x 1 -> 2", "  ~ lib/y.py, 1 file"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -86,6 +87,8 @@ def lines(changes: Changes, *, every_file: bool = False) -> Iterator[str]:
     yield from (f"  settings.yml: {line}" for line in _settings(changes.settings, first=first))
     for mark, paths in (("+", changes.added), ("-", changes.removed), ("~", changes.changed)):
         yield from (f"  {mark} {line}" for line in (paths if every_file else _summed_up(paths)))
+        if not every_file and not first:
+            yield from (f"  {mark} {line}" for line in _untold(paths, changes.distributions))
     before_size, after_size = changes.size
     if first:
         yield f"  {len(changes.added)} files, {_megabytes(after_size)} unpacked"
@@ -102,6 +105,17 @@ def _settings(diff: Sequence[str], *, first: bool) -> Iterator[str]:
     for line in diff:
         if not first or (not line.startswith(("+#", "@@")) and line.strip("+ ")):
             yield line
+
+
+def _untold(
+    paths: Sequence[str], distributions: Sequence[tuple[str, str | None, str | None]]
+) -> Iterator[str]:
+    """Folders of packages whose version is as before, or is another's than the folder says."""
+    names = {name.lower().replace("-", "_") for name, _, _ in distributions}
+    tops = Counter(path.split("/")[1] for path in paths if path.startswith("lib/"))
+    for top, count in sorted(tops.items()):
+        if top.lower().partition("-")[0] not in names:
+            yield f"lib/{top}, " + ("1 file" if count == 1 else f"{count} files")
 
 
 def _summed_up(paths: Sequence[str]) -> Iterator[str]:

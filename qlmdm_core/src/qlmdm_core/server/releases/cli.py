@@ -170,7 +170,9 @@ def _list(args: argparse.Namespace, context: Context, now: datetime) -> int:
             str(counts.get(_name(record), 0)),
             ago(record.created_at, now),
             record.created_by,
-            progress.described(rollout.load(record.rollout, record.created_at)),
+            "no more"
+            if record.status == "withdrawn"
+            else progress.described(rollout.load(record.rollout, record.created_at)),
             record.note,
         ]
         for record in records
@@ -278,11 +280,14 @@ def _withdraw(args: argparse.Namespace, context: Context, now: datetime) -> int:
         if not agreed(args, f"withdraw release {_name(record)}? {on_it} clients run it"):
             return 0
         publish.change(store, record, status="withdrawn")
-    print(
-        f"release {_name(record)} is offered no more. The {on_it} clients that run it go on with "
-        "it: a client never takes an older one. To move them, mend what is wrong and build a "
-        "newer release"
-    )
+    print(f"release {_name(record)} is offered no more. ", end="")
+    if on_it:
+        print(
+            f"Clients that run it ({on_it}) go on with it: a client never takes an older one. To "
+            "move them, mend what is wrong and build a newer release"
+        )
+    else:
+        print("No client runs it; those on their way to it may still come to")
     return 0
 
 
