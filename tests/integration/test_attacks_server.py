@@ -353,6 +353,31 @@ def test_copies_of_a_waiting_copy_do_not_fill_the_list(
     assert ask_as_copy(one, two).status == "pending"
 
 
+def test_copies_that_ask_at_the_same_moment_do_not_all_find_room(
+    server: SimulatedServer,
+    client: SimulatedClient,
+    pairs: list[KeyPair],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(copies, "MOST_COPIES", 1)
+    one = SimulatedClient(server.send, pairs[1], clock=server.clock)
+    two = SimulatedClient(server.send, pairs[2], clock=server.clock)
+    vouched, answers = copies.Copies.vouched, []
+
+    def another_is_faster(self: Any, *args: Any) -> Any:
+        """The second request is served whole after the first has read about the original."""
+        found = vouched(self, *args)
+        monkeypatch.setattr(copies.Copies, "vouched", vouched)
+        answers.append(ask_as_copy(client, two).status)
+        return found
+
+    monkeypatch.setattr(copies.Copies, "vouched", another_is_faster)
+    answers.append(ask_as_copy(client, one).status)
+    assert answers == ["pending", "refused"]
+    assert server.store.take_lease(f"copies:{client.cid}", "another", server.clock(), 10)
+    assert ask_as_copy(client, one).status == "retry_after"
+
+
 @pytest.mark.parametrize("typ", ["ack", "payload", "submit"])
 def test_who_waits_for_approval_gets_nowhere_else(
     server: SimulatedServer, client: SimulatedClient, typ: str

@@ -8,7 +8,10 @@ people know.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -25,6 +28,7 @@ COPY_OF = "copy_of"
 """The mark on the copy: the original's id."""
 COPIES = "copies"
 """The mark on the original: the ids of its copies."""
+LEASE_SECONDS = 10
 MOST_COPIES = 8
 """That wait or live at a time: a stolen key must not fill the list of clients."""
 
@@ -68,6 +72,20 @@ class Copies:
         if original is None:
             raise Forbidden("the original is gone", fingerprint=fingerprint)
         return original
+
+    @contextlib.contextmanager
+    def alone(self, caller: Caller, original: Client) -> Iterator[Client]:
+        """One copy of a client at a time, whoever serves it; the original as it is now.
+
+        Else many that ask at once would all find room.
+        """
+        name, owner = f"copies:{original.cid}", secrets.token_hex(8)
+        if not self._store.take_lease(name, owner, caller.now, LEASE_SECONDS):
+            raise Told(envelope.RETRY_AFTER, retry_after=LEASE_SECONDS)
+        try:
+            yield self._store.client(original.cid) or original
+        finally:
+            self._store.drop_lease(name, owner)
 
     def invitation_for(self, caller: Caller, original: Client) -> str:
         """The id of an invitation for this one copy; the same for the same key."""

@@ -40,7 +40,14 @@ from qlmdm_core.server.roots import Roots
 from qlmdm_core.server.urls import Addresses
 from qlmdm_core.signing import packets
 from qlmdm_core.store import Store
-from qlmdm_core.store.records import Client, ClientKey, ClientStatus, Enrolled, Enrolment
+from qlmdm_core.store.records import (
+    Client,
+    ClientKey,
+    ClientStatus,
+    Enrolled,
+    Enrolment,
+    EnrolmentRefused,
+)
 from qlmdm_core.strictjson import JsonError
 
 log = logging.getLogger(__name__)
@@ -155,25 +162,16 @@ class Enrol:
         self, caller: Caller, request: Request, original: Client | None
     ) -> tuple[str, ClientStatus]:
         """Steps 8 to 11 in one: use the invitation and add the client, or neither."""
+        status: ClientStatus = "pending" if self._approval or original else "active"
         try:
-            name = request.invitation_id
-            if original is not None:
-                name = self._copies.invitation_for(caller, original)
-            status: ClientStatus = "pending" if self._approval or original else "active"
-            outcome = self._store.enrol(
-                Enrolment(
-                    invitation_id=name,
-                    cid=self._new_id(),
-                    fingerprint=caller.key.fingerprint,
-                    public_key=request.public_key,
-                    hostname=request.hostname,
-                    mid=caller.envelope.mid,
-                    enrolled_at=caller.now,
-                    status=status,
-                )
-            )
-            if original is not None and isinstance(outcome, Enrolled):
-                self._copies.remember(outcome.cid, original)
+            if original is None:
+                outcome = self._added(caller, request, request.invitation_id, status)
+            else:
+                with self._copies.alone(caller, original) as known:
+                    name = self._copies.invitation_for(caller, known)
+                    outcome = self._added(caller, request, name, status)
+                    if isinstance(outcome, Enrolled):
+                        self._copies.remember(outcome.cid, known)
         except StoreUnavailableError as error:
             log.error("enrolment not stored: %s", error)  # noqa: TRY400 - the message has it all
             raise Told(envelope.RETRY_AFTER, retry_after=60) from None
@@ -189,6 +187,22 @@ class Enrol:
             status,
         )
         return outcome.cid, status
+
+    def _added(
+        self, caller: Caller, request: Request, invitation_id: str, status: ClientStatus
+    ) -> Enrolled | EnrolmentRefused:
+        return self._store.enrol(
+            Enrolment(
+                invitation_id=invitation_id,
+                cid=self._new_id(),
+                fingerprint=caller.key.fingerprint,
+                public_key=request.public_key,
+                hostname=request.hostname,
+                mid=caller.envelope.mid,
+                enrolled_at=caller.now,
+                status=status,
+            )
+        )
 
     def _present_status(self, caller: Caller) -> ClientStatus:
         """What became meanwhile of a client that asks again."""
