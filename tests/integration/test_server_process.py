@@ -140,6 +140,23 @@ def test_a_whole_life_over_a_socket(
     assert found.seq == 1
 
 
+def test_peers_that_do_not_close_keep_nobody_out(start: Callable[..., Process]) -> None:
+    server = start()
+    message = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    peers = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(60)]
+    try:
+        for peer in peers:
+            peer.sendall(message)
+        # gunicorn's own way would take two seconds for each, one after the other in each process.
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as honest:
+            honest.sendall(message)
+            assert honest.recv(100).startswith(b"HTTP/1.1 200")
+        assert all(peer.recv(100).startswith(b"HTTP/1.1 200") for peer in peers)
+    finally:
+        for peer in peers:
+            peer.close()
+
+
 def form(data: bytes, signature: str) -> tuple[bytes, dict[str, str]]:
     body, content_type = multipart(data, signature)
     return body, {"Content-Type": content_type}

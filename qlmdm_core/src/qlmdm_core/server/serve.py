@@ -27,6 +27,7 @@ from qlmdm_core.server.app import create_app
 from qlmdm_core.server.context import Context
 from qlmdm_core.server.plugin_routes import PluginRoute
 from qlmdm_core.server.settings import ServerSettings
+from qlmdm_core.server.worker import Worker
 from qlmdm_core.store import Store
 
 log = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ class _Gunicorn(gunicorn.app.base.BaseApplication):  # type: ignore[misc] # it h
         settings = self._context.settings
         values = {
             "bind": f"fd://{self._listener.fileno()}",
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "workers": settings.workers,
             "threads": settings.threads,
             "worker_connections": 1000,
