@@ -164,7 +164,8 @@ def fill(store: Store, desk: Desk) -> ReleaseRecord:
     return record
 
 
-def _filled(settings_file: str) -> ReleaseRecord:
+def filled(settings_file: str) -> ReleaseRecord:
+    """Releases and commands in the database of a server; the newest release."""
     context = open_context(settings_file)
     with context.store() as store:
         verifier = crypto.verifier_of(crypto.best_engine())
@@ -172,12 +173,13 @@ def _filled(settings_file: str) -> ReleaseRecord:
         return fill(store, Desk(context.settings, store, verifier, now=now))
 
 
-def _queues(clients: Sequence[SimulatedClient], total: int) -> list[list[bytes]]:
-    queues: list[list[bytes]] = [[] for _ in range(CONNECTIONS)]
+def queues(clients: Sequence[SimulatedClient], total: int) -> list[list[bytes]]:
+    """Polls for each connection."""
+    made: list[list[bytes]] = [[] for _ in range(CONNECTIONS)]
     said = {"release": f"1.{RELEASES}", "high": f"1.{RELEASES}", "bad": {}, "python": "3.11"}
     for number, client in enumerate(clients):
-        queues[number % CONNECTIONS] += load.polls(client, total // len(clients), **said)
-    return queues
+        made[number % CONNECTIONS] += load.polls(client, total // len(clients), **said)
+    return made
 
 
 def _polls(total: int) -> Figure:
@@ -187,14 +189,14 @@ def _polls(total: int) -> Figure:
         folder = Path(name)
         port, settings_file, pid = stack.enter_context(server.running("real", folder))
         real = server.Target(port=port, pid=pid)
-        _filled(settings_file)
+        filled(settings_file)
         (folder / "keys").mkdir()
         clients = server.enrolled(settings_file, port, folder / "keys", CLIENTS)
         port, _, pid = stack.enter_context(server.running("noop", folder))
         noop = server.Target(port=port, pid=pid)
         for _ in range(ROUNDS):
-            queues = _queues(clients, total)
-            bare, ours = noop.fire(queues), real.fire(queues)
+            messages = queues(clients, total)
+            bare, ours = noop.fire(messages), real.fire(messages)
             ratios.append(ours.rate / bare.rate)
             found.append((ours.rate, bare.rate, ours.cpu * 1000, bare.cpu * 1000))
     rate, bare_rate, cpu, bare_cpu = (statistics.median(one[i] for one in found) for i in range(4))

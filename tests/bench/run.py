@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import audit
 import client
 import commands
+import downloads
 import hostile
 import releases
 import server
@@ -30,6 +31,7 @@ SECTIONS = {
     "hostile": hostile.figures,
     "audit": audit.figures,
     "releases": releases.figures,
+    "downloads": downloads.figures,
     "slots": slots.figures,
     "commands": commands.figures,
 }

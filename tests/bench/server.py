@@ -23,7 +23,7 @@ import processes
 from figures import Figure
 
 from qlmdm_core import settings as settings_files
-from qlmdm_core.server import crypto, serve
+from qlmdm_core.server import blobs, crypto, serve
 from qlmdm_core.server.context import open_context
 from qlmdm_core.server.invitations import invite
 from qlmdm_core.server.settings import ServerSettings
@@ -61,7 +61,14 @@ def main(kind: str, settings_file: str) -> None:
         serve.create_app = no_op_app
     if kind == "gpg":
         crypto.best_engine = lambda: "gpg"
+    if kind == "unread":
+        # Whoever reads a blob in Python, and does not send it by sendfile, fails.
+        blobs.PartStream.read = _must_not_be_read
     serve.serve(open_context(settings_file))
+
+
+def _must_not_be_read(*_: object) -> bytes:
+    raise AssertionError("a release went through the interpreter")
 
 
 @contextlib.contextmanager
