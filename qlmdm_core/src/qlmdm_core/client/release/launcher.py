@@ -39,7 +39,7 @@ def main() -> int:
     if not argv:
         sys.stderr.write("usage: launcher.py COMMAND ARGS…, as in: launcher.py qlmdm-client-cron\n")
         return 2
-    os.environ.setdefault("QLMDM_STATE_DIR", root)
+    os.environ["QLMDM_STATE_DIR"] = os.environ.get("QLMDM_STATE_DIR") or root
     if slot is None and argv == ["qlmdm-client-cron"]:
         wait = pause(os.path.join(os.environ["QLMDM_STATE_DIR"], "due"), time.time())
         if wait is None:
@@ -102,8 +102,8 @@ def run(root: str, slot: str, argv: "list[str]") -> int:
     sys.pycache_prefix = f"{root}/pycache/{slot}"
     sys.path.insert(0, lib)
     os.environ["QLMDM_SLOT"] = slot
-    if os.path.exists(settings):
-        os.environ.setdefault("QLMDM_SETTINGS", settings)
+    if os.path.exists(settings) and not os.environ.get("QLMDM_SETTINGS"):
+        os.environ["QLMDM_SETTINGS"] = settings
     sys.argv = argv
     __import__(module)
     status: int = getattr(sys.modules[module], function)()

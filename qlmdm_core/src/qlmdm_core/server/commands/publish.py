@@ -11,6 +11,7 @@ from qlmdm_core.commanddoc import Command
 from qlmdm_core.errors import BusyError, TrustError
 from qlmdm_core.server import crypto
 from qlmdm_core.server.context import Context
+from qlmdm_core.server.root_pin import trusted_root
 from qlmdm_core.server.wipe import reported
 from qlmdm_core.store import Store
 from qlmdm_core.store.outgoing import CommandPart, CommandRecord, Draft
@@ -50,7 +51,8 @@ def _check_wipes(context: Context, store: Store, documents: Sequence[bytes]) -> 
     wipes = [command for command in map(_read, documents) if command.kind == "wipe"]
     if not wipes:
         return
-    root = crypto.newest_root(store, crypto.verifier_of(crypto.best_engine()))
+    verifier = crypto.verifier_of(crypto.best_engine())
+    root = trusted_root(context.settings, store, verifier)
     for cid in (cid for command in wipes for cid in command.hosts):
         client = store.client(cid)
         if client is None:

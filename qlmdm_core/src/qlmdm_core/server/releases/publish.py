@@ -29,6 +29,7 @@ from qlmdm_core.server.releases.build import Built, manifest_of
 from qlmdm_core.server.releases.changes import NOTHING, Changes, Contents
 from qlmdm_core.server.releases.changes import as_json as changes_json
 from qlmdm_core.server.releases.rollout import Rollout
+from qlmdm_core.server.root_pin import trusted_root
 from qlmdm_core.signing import Verifier
 from qlmdm_core.store import Store
 from qlmdm_core.store.outgoing import Draft, ReleaseRecord
@@ -201,14 +202,14 @@ def _bounded(changes: JSON) -> JSON:
 
 
 def finish(
-    context: Context,  # noqa: ARG001 - as the desk calls every kind's
+    context: Context,
     store: Store,
     draft: Draft,
     documents: Sequence[bytes],
 ) -> list[str]:
     """Publish a release whose last signature has come; lines to print."""
     verifier = crypto.verifier_of(crypto.best_engine())
-    root = crypto.newest_root(store, verifier)
+    root = trusted_root(context.settings, store, verifier)
     record = _publish(
         store,
         documents[0],
