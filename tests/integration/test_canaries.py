@@ -278,8 +278,9 @@ def test_a_secret_in_an_argument_is_seen(tmp_path: Path) -> None:
     """Else the others would find nothing, whatever happened."""
     secret = f"canary-{datetime.now(timezone.utc).timestamp()}"
     with Watch() as watch:
-        subprocess.run(["sleep", "0.1"], env={**os.environ, "CANARY": secret}, check=True)
-        process = subprocess.Popen(["sh", "-c", f": {secret}; read line"], stdin=subprocess.PIPE)
-        until(lambda: len(watch.told(secret)) >= 2)
-        process.communicate(b"\n")
+        environ = {**os.environ, "CANARY": secret}
+        argv = ["sh", "-c", f": {secret}; read line"]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, env=environ) as process:
+            until(lambda: len(watch.told(secret)) >= 2)
+            process.communicate(b"\n")
     assert any("cmdline" in what for what in watch.told(secret))

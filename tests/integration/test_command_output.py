@@ -166,4 +166,4 @@ def test_common_options_may_stand_before_or_after_the_action(
 def test_json_of_what_has_none_is_refused(environment: dict[str, str], command: str) -> None:
     done = run(command, "", environment)
     assert done.returncode == 2
-    assert "--json goes with list and show" in done.stderr
+    assert "--json goes with list" in done.stderr

@@ -182,7 +182,7 @@ def test_a_file_is_put_and_removed(site: Site, tmp_path: Path) -> None:
 
 
 def test_a_script_from_a_file_runs_by_its_first_line(site: Site, tmp_path: Path) -> None:
-    (tmp_path / "x.py").write_text(f"#!{sys.executable} -I\nprint(6 * 7)\n")
+    (tmp_path / "x.py").write_text(f"#!{os.path.realpath(sys.executable)} -I\nprint(6 * 7)\n")
     command = site.queue("run", "--script", str(tmp_path / "x.py"), "--host", "laptop7")
     assert site.carried_out(command)["stdout"] == "42\n"
 

@@ -73,7 +73,8 @@ def test_a_script_is_told_nothing_but_where_programs_are(
 
 def test_a_script_names_its_own_interpreter_through_env(tmp_path: Path) -> None:
     made = replace(
-        job(tmp_path, f"#!{sys.executable} -I\nprint(6 * 7)"), interpreter="/usr/bin/env"
+        job(tmp_path, f"#!{os.path.realpath(sys.executable)} -I\nprint(6 * 7)"),
+        interpreter="/usr/bin/env",
     )
     assert script.run(made).stdout == "42\n"
 

@@ -63,5 +63,5 @@ def test_the_suite_of_engines_runs_as_listed(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^[5-9] passed", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^1\d passed", done.stdout, re.MULTILINE), done.stdout
     assert "skipped" not in done.stdout
