@@ -248,6 +248,7 @@ def test_test_runs_the_sessions_of_the_gate(clone: Clone) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_demo_runs_from_a_path_with_spaces_after_a_real_installation(tmp_path: Path) -> None:
     path = tmp_path / "a clone"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(path)], check=True)
