@@ -23,6 +23,7 @@ from qlmdm_core.client.state import COLLECTED
 DEMO = Path(__file__).parents[2] / "tools" / "demo"
 BIN = Path(sys.executable).parent
 SECONDS = 240.0
+pytestmark = pytest.mark.timeout(300)
 
 
 class Playing:

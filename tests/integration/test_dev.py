@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(300)
 
 # Stands for the python of .venv, and (as PYTHON) for the machine's own.
 PYTHON = """\
