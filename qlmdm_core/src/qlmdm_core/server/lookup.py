@@ -50,6 +50,11 @@ def all_clients(store: Store) -> Iterator[Client]:
             return
 
 
+def active_clients(store: Store) -> Iterator[Client]:
+    """Every active client, by hostname, read page by page."""
+    return (client for client in all_clients(store) if client.status == "active")
+
+
 def every_issue(
     store: Store,
     *,

@@ -10,6 +10,7 @@ from qlmdm_core.errors import UsageError
 from qlmdm_core.server.commands import sending, show_cli, waiting, whom
 from qlmdm_core.server.commands.sending import Queued, Sender
 from qlmdm_core.server.context import open_context
+from qlmdm_core.server.lookup import active_clients
 from qlmdm_core.store import Store
 from qlmdm_core.units import parse_duration
 
@@ -104,7 +105,7 @@ def _main(argv: Sequence[str]) -> int:
         now = sending.now()
         if args.action == "list":
             if args.release:
-                return show_cli.list_shipped(store, whom.active(store), as_json=args.json)
+                return show_cli.list_shipped(store, active_clients(store), as_json=args.json)
             return show_cli.list_commands(store, now=now, count=args.count, as_json=args.json)
         if args.action == "show":
             return show_cli.show(store, args.id, now=now, as_json=args.json)

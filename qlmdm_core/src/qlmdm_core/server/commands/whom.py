@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from qlmdm_core.errors import UsageError
-from qlmdm_core.server.lookup import find_client
+from qlmdm_core.server.lookup import active_clients, find_client
 from qlmdm_core.server.tables import clean
 from qlmdm_core.store import Store
 from qlmdm_core.store.records import Client
@@ -41,7 +41,7 @@ def chosen(store: Store, args: argparse.Namespace) -> list[Client]:
     found = {client.cid: client for client in _named(store, args.host)}
     if args.all or args.tag:
         wanted = set(args.tag)
-        found |= {c.cid: c for c in active(store) if args.all or wanted & set(c.tags)}
+        found |= {c.cid: c for c in active_clients(store) if args.all or wanted & set(c.tags)}
     if not found:
         raise UsageError("there is no active client " + ("yet" if args.all else "with this tag"))
     return sorted(found.values(), key=lambda client: (client.hostname, client.cid))
@@ -53,17 +53,6 @@ def _named(store: Store, names: Sequence[str]) -> Iterator[Client]:
         if client.status != "active":
             raise UsageError(f"{name} is {client.status}: only active clients get commands")
         yield client
-
-
-def active(store: Store) -> Iterator[Client]:
-    """All active clients, by hostname, read page by page."""
-    after: str | None = None
-    while True:
-        page = store.clients(after=after)
-        yield from (client for client in page.clients if client.status == "active")
-        after = page.after
-        if after is None:
-            return
 
 
 def confirm(clients: Sequence[Client], what: str, args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ it said failed there. That is enough to tell who is well, who is not, and who ca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import get_args
@@ -16,11 +16,11 @@ from typing import get_args
 from qlmdm_core import manifest
 from qlmdm_core.api import JSON
 from qlmdm_core.manifest import Version
+from qlmdm_core.server.lookup import active_clients
 from qlmdm_core.server.releases import rollout
 from qlmdm_core.server.releases.rollout import Growth, Health, Rollout, Sighting
 from qlmdm_core.store import Store
 from qlmdm_core.store.outgoing import ReleaseRecord
-from qlmdm_core.store.records import Client
 
 FLAG = "bad_releases"
 """The mark of a client that holds the releases which failed there, with their reasons."""
@@ -56,7 +56,7 @@ def measure(store: Store, record: ReleaseRecord, now: datetime) -> Progress:
     planned = rollout.load(record.rollout, record.created_at)
     deadline = planned.growth.deadline if planned.growth else DEADLINE
     found = Progress()
-    for client in _active(store):
+    for client in active_clients(store):
         offered_at = rollout.offered_at(planned, client.cid, client.tags, version)
         if offered_at is None:
             found.others += 1
@@ -76,16 +76,6 @@ def measure(store: Store, record: ReleaseRecord, now: datetime) -> Progress:
             why = str(reason) if reason is not None else f"last seen {client.last_seen_at}"
             found.trouble.append((client.hostname, state, why))
     return found
-
-
-def _active(store: Store) -> Iterator[Client]:
-    after: str | None = None
-    while True:
-        page = store.clients(after=after)
-        yield from (client for client in page.clients if client.status == "active")
-        after = page.after
-        if after is None:
-            return
 
 
 def _version(text: JSON) -> Version | None:
