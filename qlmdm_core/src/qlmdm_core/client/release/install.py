@@ -54,20 +54,9 @@ def stage(
     for folder in folders:
         files.mkdir(f"{top}/{folder}")
     for file, chunks in tarreader.members(tar, manifest.files):
-        handle = files.create(f"{top}/{file.path}", file.mode)
-        try:
-            for chunk in chunks:
-                files.write(handle, chunk)
-            files.fsync(handle)
-        finally:
-            files.close(handle)
+        layout.write_new(files, f"{top}/{file.path}", chunks, file.mode)
     for name, content in ((MANIFEST, document), (ROOT_COPY, root_document)):
-        handle = files.create(f"{top}/{name}", 0o600)
-        try:
-            files.write(handle, content)
-            files.fsync(handle)
-        finally:
-            files.close(handle)
+        layout.write_new(files, f"{top}/{name}", (content,), 0o600)
     for folder in reversed(folders):
         files.fsync_dir(f"{top}/{folder}")
     files.fsync_dir(top)

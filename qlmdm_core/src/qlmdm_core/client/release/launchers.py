@@ -65,12 +65,7 @@ def install(files: Files, manifest: Manifest) -> None:
             files.mkdir(f"{stage}/{folder}")
         for file in wanted:
             content = files.read(f"{slot_path(version)}/{FOLDER}{file.path}", file.size)
-            handle = files.create(f"{stage}/{file.path}", file.mode)
-            try:
-                files.write(handle, content)
-                files.fsync(handle)
-            finally:
-                files.close(handle)
+            layout.write_new(files, f"{stage}/{file.path}", (content,), file.mode)
         for folder in reversed(folders):
             files.fsync_dir(f"{stage}/{folder}")
         files.fsync_dir(stage)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from qlmdm_core import strictjson
@@ -157,14 +157,20 @@ def write_file(files: Files, path: str, data: bytes, mode: int = 0o600) -> None:
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/{NEW}{name}" if folder else NEW + name
     _unlink(files, temporary)
-    handle = files.create(temporary, mode)
+    write_new(files, temporary, (data,), mode)
+    files.rename(temporary, path)
+    files.fsync_dir(folder)
+
+
+def write_new(files: Files, path: str, chunks: Iterable[bytes], mode: int) -> None:
+    """Write a file that is not there yet, and make its content durable, though not its name."""
+    handle = files.create(path, mode)
     try:
-        files.write(handle, data)
+        for chunk in chunks:
+            files.write(handle, chunk)
         files.fsync(handle)
     finally:
         files.close(handle)
-    files.rename(temporary, path)
-    files.fsync_dir(folder)
 
 
 def remove_file(files: Files, path: str) -> None:
