@@ -9,7 +9,6 @@ written all the same: the client goes on asking, and what it collects meanwhile 
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -18,6 +17,7 @@ from qlmdm_core import envelope, rootdoc, tokens
 from qlmdm_core.api import JSON
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client.identity import Identity
+from qlmdm_core.client.link import question, verified
 from qlmdm_core.client.rekey import expiry_of, sync_folder
 from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
@@ -124,7 +124,14 @@ def ask(
 ) -> Answer:
     """Ask to be enrolled: the server's verified answer. `body` is made for each message."""
     for _ in range(2):  # the second time by the server's clock, if ours is wrong
-        request = _envelope(root, key, signer.clock_offset)
+        request = question(
+            "enroll",
+            srv=root.server_id,
+            kid=key.fingerprint,
+            mid=identities.machine_hash(),
+            boot=identities.boot_id(),
+            at=time.time() + signer.clock_offset,
+        )
         enrolment = {**body(request), "public_key": key.armoured}
         data = envelope.build(request, {"enroll": enrolment})
         got = transport.post_signed(request.ep, data, signer.sign(data))
@@ -135,32 +142,11 @@ def ask(
                 f"the server refused (HTTP {got.status}): the token may be another "
                 "server's, mistyped, or no longer known there; its log says why"
             )
-        answer = envelope.open_answer(
-            got.body,
-            request=request,
-            sha256=envelope.sha256_hex(data),
-            online=root.public_keys("online"),
-            verifier=identities.verifier(),
-        )
+        answer = verified(got.body, request, data, root, identities.verifier())
         if answer.status != envelope.STALE:
             break
         signer.clock_offset = answer.at - time.time()
     return answer
-
-
-def _envelope(root: Root, key: PublicKey, clock_offset: float) -> Envelope:
-    now = int(time.time() + clock_offset)
-    return Envelope(
-        typ="enroll",
-        srv=root.server_id,
-        ep=envelope.ENROLL,
-        kid=key.fingerprint,
-        mid=identities.machine_hash(),
-        boot=identities.boot_id(),
-        nonce=secrets.token_hex(16),
-        iat=now,
-        exp=now + envelope.LIFETIME_SECONDS,
-    )
 
 
 def accepted(answer: Answer) -> str:

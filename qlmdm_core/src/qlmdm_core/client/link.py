@@ -195,31 +195,21 @@ class Link:
         self._signer.clock_offset = 0.0
         return self._signer.sign(data)
 
-    def _open(self, body: bytes, request: Envelope, data: bytes) -> Answer:
-        return envelope.open_answer(
-            body,
-            request=request,
-            sha256=envelope.sha256_hex(data),
-            online=self._root.public_keys("online"),
-            verifier=self._verifier,
-        )
-
     def _envelope(self, typ: str, rid: str | None, seq: int) -> Envelope:
-        now = int(self._clock() + self.memory.clock_offset)
-        return Envelope(
-            typ=typ,
+        return question(
+            typ,
             srv=self._identity.server_id,
-            ep=envelope.ENDPOINTS[typ],
             cid=self._identity.cid,
             kid=self._identity.fingerprint,
             mid=self._mid,
             boot=self._boot,
-            nonce=secrets.token_hex(16),
-            seq=seq,
-            iat=now,
-            exp=now + envelope.LIFETIME_SECONDS,
+            at=self._clock() + self.memory.clock_offset,
             rid=rid,
+            seq=seq,
         )
+
+    def _open(self, body: bytes, request: Envelope, data: bytes) -> Answer:
+        return verified(body, request, data, self._root, self._verifier)
 
     def _note_time(self, answer: Answer) -> None:
         """Keep the highest time seen, and correct our own if the server calls it wrong."""
@@ -278,6 +268,46 @@ class Link:
         self.memory = replace(
             self.memory, server_at=stored.server_at, clock_offset=stored.clock_offset
         )
+
+
+def question(
+    typ: str,
+    *,
+    srv: str,
+    kid: str,
+    mid: str,
+    boot: str,
+    at: float,
+    cid: str | None = None,
+    rid: str | None = None,
+    seq: int = 0,
+) -> Envelope:
+    """The envelope of a message that is signed and sent at once; `at` is Unix time."""
+    return Envelope(
+        typ=typ,
+        srv=srv,
+        ep=envelope.ENDPOINTS[typ],
+        cid=cid,
+        kid=kid,
+        mid=mid,
+        boot=boot,
+        nonce=secrets.token_hex(16),
+        seq=seq,
+        iat=int(at),
+        exp=int(at) + envelope.LIFETIME_SECONDS,
+        rid=rid,
+    )
+
+
+def verified(body: bytes, request: Envelope, data: bytes, root: Root, verifier: Verifier) -> Answer:
+    """The server's answer to `request`, sent as `data`. Raises `TrustError`."""
+    return envelope.open_answer(
+        body,
+        request=request,
+        sha256=envelope.sha256_hex(data),
+        online=root.public_keys("online"),
+        verifier=verifier,
+    )
 
 
 def keep_root(state: State, before: Root, root: Root, document: bytes) -> LinkState:

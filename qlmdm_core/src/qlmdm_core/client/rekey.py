@@ -23,10 +23,17 @@ from qlmdm_core import envelope, rekeying, rootdoc
 from qlmdm_core.api import JSON
 from qlmdm_core.client import identity as identities
 from qlmdm_core.client.identity import Identity
-from qlmdm_core.client.link import CANT_ASK, MAX_ROOT_STEPS, keep_root, load_link
+from qlmdm_core.client.link import (
+    CANT_ASK,
+    MAX_ROOT_STEPS,
+    keep_root,
+    load_link,
+    question,
+    verified,
+)
 from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
-from qlmdm_core.envelope import Answer, Envelope
+from qlmdm_core.envelope import Answer
 from qlmdm_core.errors import (
     KeyringError,
     SpoolError,
@@ -161,7 +168,15 @@ def _ask(
     ):
         offset = 0.0
         for _ in range(2):  # the second time by the server's clock, if ours is wrong
-            request = _envelope(identity, offset)
+            request = question(
+                "rekey",
+                srv=identity.server_id,
+                cid=identity.cid,
+                kid=identity.fingerprint,
+                mid=identities.machine_hash(),
+                boot=identities.boot_id(),
+                at=time.time() + offset,
+            )
             text = rekeying.proof_text(
                 request.srv, identity.cid, identity.fingerprint, key.fingerprint, request.nonce
             )
@@ -172,33 +187,11 @@ def _ask(
                 raise TransportError(
                     f"the server did not take the new key (HTTP {got.status}); asked again later"
                 )
-            answer = envelope.open_answer(
-                got.body,
-                request=request,
-                sha256=envelope.sha256_hex(data),
-                online=root.public_keys("online"),
-                verifier=identities.verifier(),
-            )
+            answer = verified(got.body, request, data, root, identities.verifier())
             if answer.status != envelope.STALE:
                 return answer
             offset = old.clock_offset = answer.at - time.time()
     raise TrustError("the server calls our clock wrong, even after it was corrected by its own")
-
-
-def _envelope(identity: Identity, clock_offset: float) -> Envelope:
-    now = int(time.time() + clock_offset)
-    return Envelope(
-        typ="rekey",
-        srv=identity.server_id,
-        ep=envelope.REKEY,
-        cid=identity.cid,
-        kid=identity.fingerprint,
-        mid=identities.machine_hash(),
-        boot=identities.boot_id(),
-        nonce=secrets.token_hex(16),
-        iat=now,
-        exp=now + envelope.LIFETIME_SECONDS,
-    )
 
 
 def _tidy(state: State, identity: Identity) -> None:
