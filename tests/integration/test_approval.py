@@ -25,20 +25,9 @@ from qlmdm_core.server import clients_cli, copies
 from qlmdm_core.server.gate import Gate
 from qlmdm_core.server.settings import EnrolmentSettings
 from qlmdm_core.store.outgoing import CommandPart, CommandRecord
-from qlmdm_core.testing.client import KeyPair, SimulatedClient, make_key_pair
+from qlmdm_core.testing.client import KeyPair, SimulatedClient
 from qlmdm_core.testing.http import Wire, served
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[KeyPair]:
-    folder = tmp_path_factory.mktemp("pairs")
-    return [make_key_pair(str(folder / str(number))) for number in range(4)]
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 
 
 @pytest.fixture

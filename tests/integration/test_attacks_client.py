@@ -28,7 +28,7 @@ from qlmdm_core.client.state import State
 from qlmdm_core.client.transport import Transport
 from qlmdm_core.rootdoc import Role
 from qlmdm_core.testing.http import Wire, served
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 from qlmdm_core.testing.trust import make_ring, whole_second
 
 FAR = 4102444800
@@ -89,11 +89,6 @@ class Laptop:
     @property
     def memory(self) -> link.LinkState:
         return link.load_link(self.state)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture

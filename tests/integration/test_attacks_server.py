@@ -31,27 +31,9 @@ from qlmdm_core.testing.client import (
     KeyPair,
     Reply,
     SimulatedClient,
-    make_key_pair,
     multipart,
 )
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[KeyPair]:
-    folder = tmp_path_factory.mktemp("pairs")
-    return [make_key_pair(str(folder / str(number))) for number in range(4)]
-
-
-@pytest.fixture
-def server(tmp_path: Path, prepared: Path) -> Iterator[SimulatedServer]:
-    with simulated_server(tmp_path, prepared=prepared) as server:
-        yield server
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,33 +19,16 @@ from qlmdm_core.server.commands import ack, delivery, making, payload, publish
 from qlmdm_core.server.context import open_context
 from qlmdm_core.server.desk import Completed, Desk
 from qlmdm_core.store.outgoing import CommandRecord
-from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient, make_key_pair, said
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient, said
+from qlmdm_core.testing.server import SimulatedServer
 
 SCRIPT = b"echo the-script\n"
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[KeyPair]:
-    folder = tmp_path_factory.mktemp("pairs")
-    return [make_key_pair(str(folder / str(number))) for number in range(2)]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture
-def server(tmp_path: Path, prepared: Path) -> Iterator[SimulatedServer]:
-    with simulated_server(tmp_path, prepared=prepared) as server:
-        yield server
 
 
 @pytest.fixture
 def clients(server: SimulatedServer, pairs: list[KeyPair]) -> list[SimulatedClient]:
     made = []
-    for number, pair in enumerate(pairs):
+    for number, pair in enumerate(pairs[:2]):
         client = SimulatedClient(server.send, pair, clock=server.clock, hostname=f"host{number}")
         assert client.enrol(server.invite()).status == "ok"
         made.append(client)

@@ -30,7 +30,7 @@ from qlmdm_core.client.transport import Transport
 from qlmdm_core.server.commands import cli, waiting
 from qlmdm_core.store.outgoing import CommandTarget
 from qlmdm_core.testing.http import Wire, served
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 
 BIN = Path(sys.executable).parent
 
@@ -122,11 +122,6 @@ class Site:
             timeout=60,
         )
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -24,27 +23,10 @@ from qlmdm_core.server.settings import LimitSettings
 from qlmdm_core.signing import keys
 from qlmdm_core.signing.gpg import GpgSigner
 from qlmdm_core.store.records import RootDocument
-from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient, make_key_pair, said
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient, said
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 
 ERROR = b'{"status":"error"}'
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[KeyPair]:
-    folder = tmp_path_factory.mktemp("pairs")
-    return [make_key_pair(str(folder / str(number))) for number in range(8)]
-
-
-@pytest.fixture
-def server(tmp_path: Path, prepared: Path) -> Iterator[SimulatedServer]:
-    with simulated_server(tmp_path, prepared=prepared) as server:
-        yield server
 
 
 def new(server: SimulatedServer, pair: KeyPair, **details: Any) -> SimulatedClient:

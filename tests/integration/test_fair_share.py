@@ -13,12 +13,7 @@ from qlmdm_core import envelope
 from qlmdm_core.server.app import create_app
 from qlmdm_core.server.share import FairShare
 from qlmdm_core.testing.client import SimulatedClient, make_key_pair, multipart, through_app
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("server"))
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 
 
 def limited(server: SimulatedServer, **limits: Any) -> SimulatedServer:
@@ -47,8 +42,8 @@ def poll(client: SimulatedClient, signature: str | None = None) -> int:
     return client.send("POST", envelope.UPDATE, body, {"Content-Type": kind}).status
 
 
-def test_a_client_that_asks_all_the_time_is_slowed_down(template: Path, tmp_path: Path) -> None:
-    with simulated_server(tmp_path, prepared=template) as whole:
+def test_a_client_that_asks_all_the_time_is_slowed_down(prepared: Path, tmp_path: Path) -> None:
+    with simulated_server(tmp_path, prepared=prepared) as whole:
         server = limited(whole, requests_per_minute=10)
         noisy, quiet = (enrolled(server, tmp_path, name) for name in ("a", "b"))
         assert [poll(noisy) for _ in range(12)] == [200] * 10 + [429, 429]
@@ -56,16 +51,16 @@ def test_a_client_that_asks_all_the_time_is_slowed_down(template: Path, tmp_path
 
 
 def test_without_the_guard_it_could_ask_for_ever(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FairShare, "prove", lambda *_: None)
-    with simulated_server(tmp_path, prepared=template) as whole:
+    with simulated_server(tmp_path, prepared=prepared) as whole:
         noisy = enrolled(limited(whole, requests_per_minute=10), tmp_path, "a")
         assert [poll(noisy) for _ in range(12)] == [200] * 12
 
 
-def test_who_only_names_a_clients_key_uses_up_nothing(template: Path, tmp_path: Path) -> None:
-    with simulated_server(tmp_path, prepared=template) as whole:
+def test_who_only_names_a_clients_key_uses_up_nothing(prepared: Path, tmp_path: Path) -> None:
+    with simulated_server(tmp_path, prepared=prepared) as whole:
         server = limited(whole, requests_per_minute=10)
         client = enrolled(server, tmp_path, "a")
         stale = client.key.signer.sign(b"something else")
@@ -73,8 +68,8 @@ def test_who_only_names_a_clients_key_uses_up_nothing(template: Path, tmp_path: 
         assert poll(client) == 200
 
 
-def test_too_much_at_once_is_refused_and_room_comes_back(template: Path, tmp_path: Path) -> None:
-    with simulated_server(tmp_path, prepared=template) as whole:
+def test_too_much_at_once_is_refused_and_room_comes_back(prepared: Path, tmp_path: Path) -> None:
+    with simulated_server(tmp_path, prepared=prepared) as whole:
         server = limited(whole, requests_at_once=2)
         client = enrolled(server, tmp_path, "a")
         inside, go_on = threading.Semaphore(0), threading.Event()

@@ -17,22 +17,11 @@ from qlmdm_core.server import clients_cli, legacy
 from qlmdm_core.server.limits import Buckets
 from qlmdm_core.server.settings import LegacySettings
 from qlmdm_core.store.outgoing import Unattributed
-from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient, make_key_pair, multipart
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient, multipart
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 
 ERROR = b'{"status":"error"}'
 REPORT = {"hostname": "old7", "plugins": {"firewall": {"$set": 1}}, "commands": {}}
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[KeyPair]:
-    folder = tmp_path_factory.mktemp("pairs")
-    return [make_key_pair(str(folder / str(number))) for number in range(3)]
 
 
 @pytest.fixture

@@ -27,26 +27,9 @@ from qlmdm_core.server.gate import Gate
 from qlmdm_core.signing import keys
 from qlmdm_core.signing.gpg import stop_agent
 from qlmdm_core.store.records import Enrolled, Enrolment
-from qlmdm_core.testing.client import KeyPair, SimulatedClient, make_key_pair
+from qlmdm_core.testing.client import KeyPair, SimulatedClient
 from qlmdm_core.testing.http import Wire, served
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[KeyPair]:
-    folder = tmp_path_factory.mktemp("pairs")
-    return [make_key_pair(str(folder / str(number))) for number in range(4)]
-
-
-@pytest.fixture
-def server(tmp_path: Path, prepared: Path) -> Iterator[SimulatedServer]:
-    with simulated_server(tmp_path, prepared=prepared) as server:
-        yield server
+from qlmdm_core.testing.server import SimulatedServer
 
 
 @pytest.fixture

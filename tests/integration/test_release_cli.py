@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,9 @@ from qlmdm_core.server.releases.rollout import Growth, Rollout
 from qlmdm_core.server.settings import AuditSettings
 from qlmdm_core.store.open import open_store
 from qlmdm_core.store.outgoing import CommandPart, CommandRecord
-from qlmdm_core.testing.client import KeyPair, SimulatedClient, make_key_pair
+from qlmdm_core.testing.client import KeyPair, SimulatedClient
 from qlmdm_core.testing.published import FILES, publish_release
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.server import SimulatedServer, prepare_server
 from qlmdm_core.testing.wheels import repack_all
 from qlmdm_plugins_builtin.checks import outgoing
 from qlmdm_plugins_builtin.policy import Policy
@@ -42,18 +41,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "client").mkdir(exist_ok=True)
     (folder / "client" / "settings.yml").write_text("server_url: https://qlmdm.example.com\n")
     return folder
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[KeyPair]:
-    folder = tmp_path_factory.mktemp("pairs")
-    return [make_key_pair(str(folder / str(number))) for number in range(2)]
-
-
-@pytest.fixture
-def server(tmp_path: Path, prepared: Path) -> Iterator[SimulatedServer]:
-    with simulated_server(tmp_path, prepared=prepared) as server:
-        yield server
 
 
 class Shell:

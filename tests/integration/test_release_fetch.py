@@ -21,7 +21,7 @@ from qlmdm_core.server.blobs import Blobs, Shelf
 from qlmdm_core.server.releases.offers import Offers
 from qlmdm_core.testing.http import served
 from qlmdm_core.testing.published import FILES, publish_release
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.server import SimulatedServer
 
 DATA = bytes(range(256)) * 1300  # two pieces and a bit
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -164,17 +164,6 @@ def test_a_mirror_that_lies_in_its_first_part_keeps_nothing_away(
 
 
 # --- the server ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture
-def server(tmp_path: Path, prepared: Path) -> Iterator[SimulatedServer]:
-    with simulated_server(tmp_path, prepared=prepared) as server:
-        yield server
 
 
 @pytest.fixture

@@ -34,17 +34,12 @@ from qlmdm_core.store.outgoing import Draft, ReleaseRecord
 from qlmdm_core.store.records import ClientKey
 from qlmdm_core.testing.client import KeyPair, SimulatedClient, make_key_pair
 from qlmdm_core.testing.published import FILES, built_of, desk_of, publish_release
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
     return make_key_pair(str(tmp_path_factory.mktemp("pair")))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture

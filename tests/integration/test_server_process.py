@@ -32,7 +32,7 @@ from qlmdm_core.testing.client import (
     said,
     through_http,
 )
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 
 COMMAND = str(Path(sys.executable).parent / "qlmdm-server")
 
@@ -40,11 +40,6 @@ COMMAND = str(Path(sys.executable).parent / "qlmdm-server")
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
     return make_key_pair(str(tmp_path_factory.mktemp("pair") / "k"))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture

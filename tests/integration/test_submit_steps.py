@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -29,30 +29,12 @@ from qlmdm_core.testing.client import (
     KeyPair,
     Reply,
     SimulatedClient,
-    make_key_pair,
     multipart,
 )
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 
 SUBMIT = envelope.SUBMIT
 ERROR = b'{"status":"error"}'
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[KeyPair]:
-    folder = tmp_path_factory.mktemp("pairs")
-    return [make_key_pair(str(folder / str(number))) for number in range(3)]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture
-def server(tmp_path: Path, prepared: Path) -> Iterator[SimulatedServer]:
-    with simulated_server(tmp_path, prepared=prepared) as server:
-        yield server
 
 
 @pytest.fixture

@@ -6,9 +6,6 @@ on it: its key, its spool, what it sent before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from qlmdm_core import envelope, rekeying
@@ -17,25 +14,8 @@ from qlmdm_core.server import clients_change_cli
 from qlmdm_core.server.gate import Gate
 from qlmdm_core.server.refusals import Forbidden
 from qlmdm_core.store.outgoing import CommandPart, CommandRecord
-from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient, make_key_pair
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[KeyPair]:
-    folder = tmp_path_factory.mktemp("pairs")
-    return [make_key_pair(str(folder / str(number))) for number in range(4)]
-
-
-@pytest.fixture
-def server(tmp_path: Path, prepared: Path) -> Iterator[SimulatedServer]:
-    with simulated_server(tmp_path, prepared=prepared) as server:
-        yield server
+from qlmdm_core.testing.client import KeyPair, Reply, SimulatedClient
+from qlmdm_core.testing.server import SimulatedServer
 
 
 @pytest.fixture

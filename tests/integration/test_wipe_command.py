@@ -32,7 +32,7 @@ from qlmdm_core.signing import keys
 from qlmdm_core.testing.client import SimulatedClient, make_key_pair
 from qlmdm_core.testing.http import served
 from qlmdm_core.testing.office import Office
-from qlmdm_core.testing.server import SimulatedServer, prepare_server, simulated_server
+from qlmdm_core.testing.server import SimulatedServer, simulated_server
 
 ID = "5ad7b7a6f64f4e0f9f1c6a1b1c5f3d01"
 PLAN = Plan(
@@ -111,11 +111,6 @@ class Site:
         found = re.search(r"wipe ([0-9a-f]{32}) is held until", said.out)
         assert found is not None
         return found[1]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_server(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture
