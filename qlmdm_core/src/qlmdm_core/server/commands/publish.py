@@ -10,11 +10,41 @@ from qlmdm_core.api import JSON
 from qlmdm_core.commanddoc import Command
 from qlmdm_core.errors import BusyError, TrustError
 from qlmdm_core.server import crypto
+from qlmdm_core.server.commands.making import Order
 from qlmdm_core.server.context import Context
+from qlmdm_core.server.desk import Completed, Desk
 from qlmdm_core.server.root_pin import trusted_root
 from qlmdm_core.server.wipe import reported
 from qlmdm_core.store import Store
 from qlmdm_core.store.outgoing import CommandPart, CommandRecord, Draft
+
+
+def sign(
+    desk: Desk,
+    order: Order,
+    *,
+    texts: Sequence[str],
+    by: str,
+    only: Sequence[str],
+    threshold: int | None = None,
+) -> CommandRecord | Draft:
+    """Have an order signed by operators, and queue it if that is enough; else the draft waits.
+
+    `texts` are the order's, `only` and `threshold` as for `Desk.sign`.
+    """
+    signed = desk.sign(
+        name=order.name,
+        kind="command",
+        role="operator",
+        texts=texts,
+        attach=order.attach(by),
+        created_by=by,
+        threshold=threshold,
+        only=only,
+    )
+    if not isinstance(signed, Completed):
+        return signed
+    return publish(desk.store, signed.documents, attach=order.attach(by), now=desk.now)
 
 
 def finish(

@@ -21,10 +21,10 @@ from qlmdm_core.server.commands import publish, whom
 from qlmdm_core.server.commands.finding import find_command
 from qlmdm_core.server.commands.making import MAX_PAYLOAD_BYTES, Order, make
 from qlmdm_core.server.context import Context
-from qlmdm_core.server.desk import Completed, Desk
+from qlmdm_core.server.desk import Desk
 from qlmdm_core.server.settings import ServerSettings
 from qlmdm_core.store import Store
-from qlmdm_core.store.outgoing import CommandState
+from qlmdm_core.store.outgoing import CommandState, Draft
 from qlmdm_core.units import parse_duration
 
 SUMMARY = 48
@@ -159,26 +159,14 @@ class Sender:
         """Have it signed by an operator, and queue it if that is enough."""
         desk = desk or self.desk()
         only = (desk.find("operator", args.operator),) if args.operator else ()
-        user = getpass.getuser()
         try:
             texts = order.texts()
         except TrustError as error:
             raise UsageError(f"clients would refuse this: {error}") from None
-        signed = desk.sign(
-            name=order.name,
-            kind="command",
-            role="operator",
-            texts=texts,
-            attach=order.attach(user),
-            created_by=user,
-            only=only,
-        )
-        if not isinstance(signed, Completed):
-            return Queued(command_id=order.command.id, waits_for=signed.name)
-        record = publish.publish(
-            self.store, signed.documents, attach=order.attach(user), now=self.now
-        )
-        return Queued(command_id=record.command_id)
+        queued = publish.sign(desk, order, texts=texts, by=getpass.getuser(), only=only)
+        if isinstance(queued, Draft):
+            return Queued(command_id=order.command.id, waits_for=queued.name)
+        return Queued(command_id=queued.command_id)
 
     def _lifetime(self, args: argparse.Namespace) -> float:
         longest = commanddoc.MAX_LIFETIME.total_seconds()

@@ -14,7 +14,7 @@ from qlmdm_core.server import crypto
 from qlmdm_core.server.commands import publish
 from qlmdm_core.server.commands.making import Order, make
 from qlmdm_core.server.context import Context
-from qlmdm_core.server.desk import Completed, Desk
+from qlmdm_core.server.desk import Desk
 from qlmdm_core.server.wipe import states
 from qlmdm_core.server.wipe.reported import Reported, WipeRefusedError
 from qlmdm_core.server.wipe.states import Wipe
@@ -92,20 +92,15 @@ class Office:
             about={"method": method, "hostname": found.client.hostname},
             wipe=found.plan.order(method),
         )
-        signed = desk.sign(
-            name=made.name,
-            kind="command",
-            role="operator",
+        queued = publish.sign(
+            desk,
+            made,
             texts=made.texts(),
-            attach=made.attach(user),
-            created_by=user,
-            threshold=self.operators(desk.root),
+            by=user,
             only=only,
+            threshold=self.operators(desk.root),
         )
-        if not isinstance(signed, Completed):
-            return signed
-        publish.publish(self.store, signed.documents, attach=made.attach(user), now=self.now)
-        return made
+        return queued if isinstance(queued, Draft) else made
 
     # --- a second operator ----------------------------------------------------------------
 
@@ -154,16 +149,8 @@ class Office:
             about={},
             cancels=wipe.id,
         )
-        signed = desk.sign(
-            name=made.name,
-            kind="command",
-            role="operator",
-            texts=made.texts(),
-            attach=made.attach(user),
-            created_by=user,
-            only=self.only(desk, operator),
-        )
-        if not isinstance(signed, Completed):
-            return [*said, f"SIGN IT FIRST: qlmdm-keys sign {signed.name}"]
-        publish.publish(self.store, signed.documents, attach=made.attach(user), now=self.now)
+        only = self.only(desk, operator)
+        queued = publish.sign(desk, made, texts=made.texts(), by=user, only=only)
+        if isinstance(queued, Draft):
+            return [*said, f"SIGN IT FIRST: qlmdm-keys sign {queued.name}"]
         return said
